@@ -1,0 +1,33 @@
+//! The nouns, seams and verbs of Plumbline.
+#![doc = ""]
+
+mod action;
+mod digest;
+mod label;
+mod limits;
+mod scratch;
+mod step;
+mod task;
+mod tree;
+mod verdict;
+
+mod environment;
+mod policy;
+mod tool;
+mod verifier;
+
+pub mod protocol;
+
+pub use action::{Action, ToolCall};
+pub use digest::{Digest, DigestError};
+pub use environment::{Environment, EnvironmentError, EnvironmentParts};
+pub use label::{StepLabel, View, ViewError, Zero};
+pub use limits::{Limits, cut};
+pub use policy::{Policy, PolicyError, PolicyId, Prompt, Sampling, Turn, Usage};
+pub use scratch::Scratch;
+pub use step::{Fault, Observation, Proposal, Step, Tokens};
+pub use task::{Gold, Task, TaskId};
+pub use tool::{Tool, ToolError, ToolSpec};
+pub use tree::{Boundary, Budget, Ending, Node, NodeId, Tree, TreeError};
+pub use verdict::{Cost, Evidence, Sight, Verdict, VerifierId};
+pub use verifier::{Seen, Verifier, VerifierError, label};

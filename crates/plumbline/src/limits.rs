@@ -1,0 +1,69 @@
+//! Every bound of an episode, in one place: every loop, queue, buffer and wait has one.
+
+use serde::{Deserialize, Serialize};
+
+/// The bounds of an episode and of the calls in it. Bounds that reproduce come first; the
+/// two in milliseconds do not, and abort a branch instead of being shown to the model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Steps of one trajectory.
+    pub steps_max: u32,
+    /// Tool calls of one trajectory.
+    pub calls_max: u32,
+    /// Tool calls of one message; the rest get a fault each.
+    pub step_calls_max: u32,
+    /// Tokens sampled over one trajectory, where the policy counts tokens.
+    pub tokens_max: u32,
+    /// Tokens sampled for one message.
+    pub step_tokens_max: u32,
+    /// Malformed messages in a row before the episode ends.
+    pub malformed_max: u32,
+    /// Bytes of one message that are read; a longer one is malformed.
+    pub message_bytes_max: usize,
+    /// Bytes of one observation that the model is shown; the cut is marked.
+    pub observation_bytes_max: usize,
+    /// Wall clock of one tool call.
+    pub call_ms_max: u64,
+    /// Wall clock of one episode.
+    pub episode_ms_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            steps_max: 8,
+            calls_max: 16,
+            step_calls_max: 4,
+            tokens_max: 4096,
+            step_tokens_max: 512,
+            malformed_max: 3,
+            message_bytes_max: 256 * 1024,
+            observation_bytes_max: 16 * 1024,
+            call_ms_max: 60_000,
+            episode_ms_max: 3_600_000,
+        }
+    }
+}
+
+/// Cuts a text to at most `bytes_max` bytes at a character boundary, and says at the cut how
+/// much is missing. The marker comes on top of `bytes_max`.
+pub fn cut(text: String, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text;
+    }
+    let kept = text.floor_char_boundary(bytes_max);
+    let missing = text.len() - kept;
+    format!("{}\n[cut: {missing} more bytes]", &text[..kept])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_is_marked_and_keeps_characters_whole() {
+        assert_eq!(cut("short".into(), 5), "short");
+        assert_eq!(cut("aé".into(), 2), "a\n[cut: 2 more bytes]");
+    }
+}

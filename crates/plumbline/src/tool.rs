@@ -1,0 +1,62 @@
+//! The seam to everything an agent can do.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Digest, Limits, Observation, Scratch};
+
+/// What a tool is called, what it does, what it takes, and which data it answers from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolSpec {
+    /// What the model calls it: lower-case letters, digits and underscores.
+    pub name: String,
+    /// What the model is told it does.
+    pub description: String,
+    /// JSON Schema of the arguments: an object.
+    pub parameters: Value,
+    /// Digest of the data and settings the answers depend on, besides the arguments.
+    pub pinned: Digest,
+}
+
+/// Something an agent can call.
+///
+/// An answer is a function of arguments, scratch, limits and the data pinned in the spec.
+/// A tool keeps no state between calls: all of it goes into `scratch`. Work that blocks
+/// belongs in `spawn_blocking` or on a thread of the tool's own.
+#[async_trait]
+pub trait Tool: Send + Sync {
+    /// The tool's spec, the same for as long as the tool lives.
+    fn spec(&self) -> &ToolSpec;
+
+    /// Answers one call. The arguments fit the spec's schema: the episode has checked. What
+    /// the model got wrong in spite of that is an `Ok` with an [`Observation::Fault`]; an
+    /// `Err` aborts the branch. Dropping the future cancels the call.
+    async fn call(
+        &self,
+        args: &Value,
+        scratch: &mut Scratch,
+        limits: &Limits,
+    ) -> Result<Observation, ToolError>;
+}
+
+/// A failure of the tool itself, which ends the branch: never the model's doing.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The tool's own engine failed.
+    #[error("tool {tool}: {message}")]
+    Engine {
+        /// The tool's name.
+        tool: String,
+        /// What failed.
+        message: String,
+    },
+    /// The machine failed it: disk, memory.
+    #[error("tool {tool}: {message}")]
+    Host {
+        /// The tool's name.
+        tool: String,
+        /// What failed.
+        message: String,
+    },
+}
