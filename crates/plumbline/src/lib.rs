@@ -16,14 +16,25 @@ mod policy;
 mod tool;
 mod verifier;
 
+pub mod policies;
+mod call_cache;
+mod episode;
+mod grow;
+mod replay;
+
 pub mod protocol;
+pub mod store;
 
 pub use action::{Action, ToolCall};
+pub use call_cache::CallCache;
 pub use digest::{Digest, DigestError};
 pub use environment::{Environment, EnvironmentError, EnvironmentParts};
+pub use episode::{ActError, Episode};
+pub use grow::{Event, Ground, GrowError, Shape, Sink, SinkError, grow};
 pub use label::{StepLabel, View, ViewError, Zero};
 pub use limits::{Limits, cut};
 pub use policy::{Policy, PolicyError, PolicyId, Prompt, Sampling, Turn, Usage};
+pub use replay::{Divergence, Field, replay, replay_evidence};
 pub use scratch::Scratch;
 pub use step::{Fault, Observation, Proposal, Step, Tokens};
 pub use task::{Gold, Task, TaskId};
