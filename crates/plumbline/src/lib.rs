@@ -22,6 +22,9 @@ mod episode;
 mod grow;
 mod replay;
 
+mod outcome;
+mod summary;
+
 pub mod protocol;
 pub mod store;
 
@@ -33,10 +36,15 @@ pub use episode::{ActError, Episode};
 pub use grow::{Event, Ground, GrowError, Shape, Sink, SinkError, grow};
 pub use label::{StepLabel, View, ViewError, Zero};
 pub use limits::{Limits, cut};
+pub use outcome::{
+    Outcome, Score, document_ids, exact_match, normalise_answer, outcome, outcomes,
+    supporting_recall, token_f1,
+};
 pub use policy::{Policy, PolicyError, PolicyId, Prompt, Sampling, Turn, Usage};
 pub use replay::{Divergence, Field, replay, replay_evidence};
 pub use scratch::Scratch;
 pub use step::{Fault, Observation, Proposal, Step, Tokens};
+pub use summary::{Endings, Estimate, Estimates, Summary, Tally};
 pub use task::{Gold, Task, TaskId};
 pub use tool::{Tool, ToolError, ToolSpec};
 pub use tree::{Boundary, Budget, Ending, Node, NodeId, Tree, TreeError};

@@ -1,0 +1,216 @@
+//! One trajectory in the making: the state a message acts on, and `act`, the only place
+//! where an action becomes observations. Growing and replaying both go through it.
+
+use std::time::Duration;
+
+use crate::environment::Equipped;
+use crate::{
+    Action, Boundary, Budget, CallCache, Ending, Environment, Fault, Limits, Observation,
+    Proposal, Scratch, Step, ToolCall, ToolError, ToolSpec, cut,
+};
+
+/// The state of one trajectory. Cloning forks it.
+#[derive(Clone)]
+pub struct Episode<'e> {
+    environment: &'e Environment,
+    cache: Option<&'e CallCache>,
+    scratch: Scratch,
+    steps: u32,
+    calls: u32,
+    tokens: u64,
+    malformed_streak: u32,
+}
+
+/// Why a step could not be taken: never the model's doing.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// The tool failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// The tool took too long. Wall clock does not reproduce, so it is no observation.
+    #[error("tool {tool} took longer than call_ms_max = {ms_max} ms")]
+    Clock {
+        /// The tool's name.
+        tool: String,
+        /// The limit it broke.
+        ms_max: u64,
+    },
+}
+
+impl ActError {
+    /// Whose boundary the failure crossed.
+    pub fn boundary(&self) -> Boundary {
+        match self {
+            ActError::Tool(ToolError::Engine { .. }) => Boundary::Tool,
+            ActError::Tool(ToolError::Host { .. }) => Boundary::Host,
+            ActError::Clock { .. } => Boundary::Clock,
+        }
+    }
+}
+
+impl<'e> Episode<'e> {
+    /// A trajectory before its first step. With a cache, a call whose answer is known is
+    /// not executed again; without one, every call is.
+    pub fn new(environment: &'e Environment, cache: Option<&'e CallCache>) -> Self {
+        Self {
+            environment,
+            cache,
+            scratch: Scratch::default(),
+            steps: 0,
+            calls: 0,
+            tokens: 0,
+            malformed_streak: 0,
+        }
+    }
+
+    /// The tools' state.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Tokens that may still be sampled for one message.
+    pub fn tokens_left(&self) -> u32 {
+        let limits = self.environment.limits();
+        let left = u64::from(limits.tokens_max).saturating_sub(self.tokens);
+        u32::try_from(left).unwrap_or(u32::MAX).min(limits.step_tokens_max)
+    }
+
+    /// Takes one step: does what the message asks for, and observes.
+    ///
+    /// On an error the episode is as it was, except for what the calls before the failed
+    /// one left in its scratch: drop it.
+    pub async fn act(&mut self, proposal: Proposal) -> Result<Step, ActError> {
+        let limits = self.environment.limits();
+        let (observations, malformed) = if proposal.text.len() > limits.message_bytes_max
+        {
+            (vec![too_long(&proposal.text, limits)], true)
+        } else {
+            match &proposal.action {
+                Action::Malformed { reason } => {
+                    (vec![Observation::fault(Fault::Malformed, reason)], true)
+                }
+                Action::Answer { .. } => (vec![], false),
+                Action::Calls { calls } => (self.call_all(calls).await?, false),
+            }
+        };
+        self.steps += 1;
+        self.tokens += proposal.tokens.as_ref().map_or(0, |t| t.sampled.len() as u64);
+        self.malformed_streak = if malformed { self.malformed_streak + 1 } else { 0 };
+        Ok(Step { proposal, observations, scratch: self.scratch.digest() })
+    }
+
+    /// Whether, and how, the trajectory ends with the step just taken.
+    pub fn ending(&self, step: &Step) -> Option<Ending> {
+        let limits = self.environment.limits();
+        let answered = matches!(step.proposal.action, Action::Answer { .. });
+        if answered && step.observations.is_empty() {
+            return Some(Ending::Answered);
+        }
+        let budget = if self.malformed_streak >= limits.malformed_max {
+            Budget::Malformed
+        } else if self.steps >= limits.steps_max {
+            Budget::Steps
+        } else if self.tokens >= u64::from(limits.tokens_max) {
+            Budget::Tokens
+        } else {
+            return None;
+        };
+        Some(Ending::Exhausted { budget })
+    }
+
+    async fn call_all(
+        &mut self,
+        calls: &[ToolCall],
+    ) -> Result<Vec<Observation>, ActError> {
+        let limits = self.environment.limits();
+        let mut observations = Vec::with_capacity(calls.len());
+        for (index, call) in (0u32..).zip(calls) {
+            let observation = if index >= limits.step_calls_max {
+                let max = limits.step_calls_max;
+                let message =
+                    format!("one message may make {max} calls; this one was not made");
+                Observation::fault(Fault::Limit, message)
+            } else if self.calls >= limits.calls_max {
+                let max = limits.calls_max;
+                let message =
+                    format!("all {max} calls are used up; give your answer now");
+                Observation::fault(Fault::Limit, message)
+            } else {
+                self.calls += 1;
+                self.call(call).await?
+            };
+            observations.push(observation);
+        }
+        Ok(observations)
+    }
+
+    /// Makes one call outside any step: no budget counts it. The state moves on.
+    pub async fn call(&mut self, call: &ToolCall) -> Result<Observation, ActError> {
+        let Some(equipped) = self.environment.find(&call.tool) else {
+            let message = unknown_tool(&call.tool, self.environment.specs());
+            return Ok(Observation::fault(Fault::UnknownTool, message));
+        };
+        if let Some(misfit) = equipped.misfit(&call.args) {
+            let message = format!("the arguments of {} do not fit: {misfit}", call.tool);
+            return Ok(Observation::fault(Fault::BadArgs, message));
+        }
+        let Some(cache) = self.cache else {
+            return self.execute(equipped, call).await;
+        };
+        let key = CallCache::key(equipped.tool.spec(), &call.args, self.scratch.digest());
+        if let Some((observation, scratch)) = cache.get(key) {
+            self.scratch = scratch;
+            return Ok(observation);
+        }
+        let observation = self.execute(equipped, call).await?;
+        // A failure outside may not be there the next time; everything else is a function.
+        if observation.as_fault() != Some(Fault::External) {
+            cache.put(key, &observation, &self.scratch);
+        }
+        Ok(observation)
+    }
+
+    async fn execute(
+        &mut self,
+        equipped: &Equipped,
+        call: &ToolCall,
+    ) -> Result<Observation, ActError> {
+        let limits = self.environment.limits();
+        let mut scratch = self.scratch.clone();
+        let answer = equipped.tool.call(&call.args, &mut scratch, limits);
+        let wait = Duration::from_millis(limits.call_ms_max);
+        let observation = tokio::time::timeout(wait, answer).await.map_err(|_| {
+            ActError::Clock { tool: call.tool.clone(), ms_max: limits.call_ms_max }
+        })??;
+        self.scratch = scratch;
+        Ok(match observation {
+            Observation::Output { text, data } => Observation::Output {
+                text: cut(text, limits.observation_bytes_max),
+                data,
+            },
+            Observation::Fault { fault, message } => {
+                Observation::fault(fault, cut(message, limits.observation_bytes_max))
+            }
+        })
+    }
+}
+
+fn too_long(text: &str, limits: &Limits) -> Observation {
+    let message = format!(
+        "the message has {} bytes; at most {} are read: write less",
+        text.len(),
+        limits.message_bytes_max
+    );
+    Observation::fault(Fault::Malformed, message)
+}
+
+fn unknown_tool(name: &str, specs: &[ToolSpec]) -> String {
+    let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    let name: String = name.chars().take(80).collect();
+    format!("there is no tool called {name:?}; there are: {}", names.join(", "))
+}

@@ -1,0 +1,405 @@
+//! Grows a tree of steps: the one loop that asks a policy, acts, and records.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt, try_join_all};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::{
+    ActError, Boundary, Budget, CallCache, Digest, Ending, Environment, Episode, Node,
+    NodeId, Policy, PolicyError, Prompt, Proposal, Task, TaskId, Tree, Turn,
+};
+
+/// What a tree is to look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// Children of each node by depth: `widths[0]` first steps, and so on; 1 beyond the end.
+    pub widths: Vec<u32>,
+}
+
+impl Shape {
+    /// `samples` episodes that share nothing but the question.
+    pub fn samples(samples: u32) -> Self {
+        Self { widths: vec![samples] }
+    }
+
+    fn width(&self, depth: usize) -> u32 {
+        self.widths.get(depth).copied().unwrap_or(1)
+    }
+}
+
+/// What all trees of a run share.
+pub struct Ground<'g> {
+    /// The world.
+    pub environment: &'g Environment,
+    /// Who proposes.
+    pub policy: &'g dyn Policy,
+    /// What calls came to before; `None` executes each one.
+    pub cache: Option<&'g CallCache>,
+    /// How many branches may be in the making at once, over all trees.
+    pub slots: &'g Semaphore,
+    /// Turns true when no further step is to be started.
+    pub stop: watch::Receiver<bool>,
+    /// Where each step goes before the next one is taken.
+    pub sink: &'g Sink<'g>,
+    /// The run's seed: with the task and the place in the tree it gives each step its own.
+    pub seed: u64,
+    /// How often a step that failed outside is tried again, now and when a run is resumed.
+    pub retries: u32,
+}
+
+/// Receives every event in the order it happened within its tree. An error stops the run:
+/// an unrecorded episode is worthless.
+pub type Sink<'s> = dyn Fn(Event<'_>) -> Result<(), SinkError> + Send + Sync + 's;
+
+/// An event could not be recorded.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SinkError(pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Something that happened to a tree.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A step was taken.
+    Node {
+        /// The tree.
+        task: &'a TaskId,
+        /// The id it got.
+        id: NodeId,
+        /// The step and its parent.
+        node: &'a Node,
+    },
+    /// A trajectory ended.
+    Ending {
+        /// The tree.
+        task: &'a TaskId,
+        /// Its last step; `None` if not even a first one came about.
+        node: Option<NodeId>,
+        /// How.
+        ending: &'a Ending,
+    },
+}
+
+/// Why a tree could not be grown. A failure that only stops one branch is an
+/// [`Ending::Aborted`] instead.
+#[derive(Debug, thiserror::Error)]
+pub enum GrowError {
+    /// The sink refused an event.
+    #[error("failed to record a step of task {task}: {source}")]
+    Record {
+        /// The tree.
+        task: TaskId,
+        /// What the sink said.
+        source: SinkError,
+    },
+    /// A recorded step came out differently when it was executed again to go on from it.
+    #[error(
+        "task {task}, step {node}: executing the recorded step again gave another result; \
+         the tools' data has changed: start a new run"
+    )]
+    Diverged {
+        /// The tree.
+        task: TaskId,
+        /// The step.
+        node: NodeId,
+    },
+}
+
+/// Grows a tree to a shape and returns it. Steps the tree already has are kept: an
+/// unfinished branch is executed up to its last step and goes on from there; missing
+/// siblings are added. When `ground.stop` turns true, what is unfinished stays so.
+pub async fn grow(
+    ground: &Ground<'_>,
+    task: &Task,
+    tree: Tree,
+    shape: &Shape,
+) -> Result<Tree, GrowError> {
+    assert_eq!(&task.id, tree.task(), "a tree is grown for its own task");
+    let grower = Grower { ground, task, shape, tree: Mutex::new(tree) };
+    let stillborn = grower.lock().stillborn().is_some() && ground.retries == 0;
+    if !stillborn {
+        let root = Branch {
+            at: None,
+            path: vec![],
+            episode: Episode::new(ground.environment, ground.cache),
+            seed: Digest::of_parts(&[&ground.seed.to_le_bytes(), task.id.0.as_bytes()])
+                .to_u64(),
+        };
+        grower.grow(root).await?;
+    }
+    Ok(grower.tree.into_inner().expect("nothing panics while it holds this lock"))
+}
+
+/// The seed of the `index`-th child of a step: a function of the path, not of the order in
+/// which things happened.
+fn child_seed(parent: u64, index: u32) -> u64 {
+    Digest::of_parts(&[&parent.to_le_bytes(), &index.to_le_bytes()]).to_u64()
+}
+
+struct Grower<'g> {
+    ground: &'g Ground<'g>,
+    task: &'g Task,
+    shape: &'g Shape,
+    tree: Mutex<Tree>,
+}
+
+/// A place in the tree from which to go on.
+struct Branch<'g> {
+    at: Option<NodeId>,
+    path: Vec<Arc<Node>>,
+    episode: Episode<'g>,
+    seed: u64,
+}
+
+/// What became of one attempt to go on.
+enum Outcome {
+    Children(Vec<Child>),
+    Ended(Ending),
+    Stopped,
+}
+
+enum Child {
+    Recorded(NodeId, Arc<Node>),
+    Proposed(Proposal),
+}
+
+impl<'g> Grower<'g> {
+    /// Grows everything below a branch. Where a node gets one child the loop goes on in
+    /// place; where it gets several, each becomes a branch of its own.
+    fn grow(&'g self, mut branch: Branch<'g>) -> BoxFuture<'g, Result<(), GrowError>> {
+        async move {
+            let permit = self.ground.slots.acquire().await;
+            let permit = permit.expect("the semaphore is never closed");
+            let time_max =
+                Duration::from_millis(self.ground.environment.limits().episode_ms_max);
+            let deadline = Instant::now() + time_max;
+            loop {
+                let children = match self.children(&branch, deadline).await {
+                    Outcome::Children(children) => children,
+                    Outcome::Ended(ending) => return self.end(branch.at, &ending),
+                    Outcome::Stopped => return Ok(()),
+                };
+                let mut branches = Vec::with_capacity(children.len());
+                for child in children {
+                    branches.extend(self.enter(&branch, child, deadline).await?);
+                }
+                let Some(next) = branches.pop() else { return Ok(()) };
+                if !branches.is_empty() {
+                    branches.push(next);
+                    drop(permit);
+                    return try_join_all(branches.into_iter().map(|b| self.grow(b)))
+                        .await
+                        .map(|_| ());
+                }
+                branch = next;
+            }
+        }
+        .boxed()
+    }
+
+    /// The children a branch is to have: those recorded that are unfinished, and new
+    /// proposals for those missing.
+    async fn children(&self, branch: &Branch<'_>, deadline: Instant) -> Outcome {
+        let width = self.shape.width(branch.path.len());
+        let mut seeds: Vec<u64> =
+            (0..width).map(|i| child_seed(branch.seed, i)).collect();
+        let mut children = Vec::new();
+        {
+            let tree = self.lock();
+            let recorded: BTreeSet<u64> = tree
+                .children(branch.at)
+                .map(|(_, node)| node.step.proposal.seed)
+                .collect();
+            seeds.retain(|seed| !recorded.contains(seed));
+            for (id, node) in tree.children(branch.at) {
+                if !self.is_finished(&tree, id) {
+                    children.push(Child::Recorded(id, Arc::clone(node)));
+                }
+            }
+        }
+        if seeds.is_empty() {
+            return Outcome::Children(children);
+        }
+        match self.propose(branch, &seeds, deadline).await {
+            Outcome::Children(proposed) => {
+                children.extend(proposed);
+                Outcome::Children(children)
+            }
+            // The siblings that are there go on by themselves when the run is resumed.
+            other => other,
+        }
+    }
+
+    async fn propose(
+        &self,
+        branch: &Branch<'_>,
+        seeds: &[u64],
+        deadline: Instant,
+    ) -> Outcome {
+        let environment = self.ground.environment;
+        let turns = branch.path.iter().map(|node| Turn {
+            proposal: &node.step.proposal,
+            observations: &node.step.observations,
+        });
+        let prompt = Prompt {
+            system: environment.system(),
+            question: &self.task.prompt,
+            turns: turns.collect(),
+            tools: environment.specs(),
+            protocol: environment.protocol(),
+            last: branch.episode.steps() + 1 >= environment.limits().steps_max,
+            thought_chars_max: environment.thought_chars_max(),
+            tokens_max: branch.episode.tokens_left(),
+        };
+        let mut stop = self.ground.stop.clone();
+        let mut attempt = 0;
+        loop {
+            let proposals = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Outcome::Stopped,
+                proposals = tokio::time::timeout_at(
+                    deadline,
+                    self.ground.policy.propose(&prompt, seeds),
+                ) => proposals,
+            };
+            let error = match proposals {
+                Ok(Ok(proposals)) => {
+                    assert_eq!(
+                        proposals.len(),
+                        seeds.len(),
+                        "one proposal for each seed"
+                    );
+                    return Outcome::Children(
+                        proposals.into_iter().map(Child::Proposed).collect(),
+                    );
+                }
+                Err(_) => return Outcome::Ended(self.out_of_time()),
+                Ok(Err(PolicyError::Context { .. })) => {
+                    return Outcome::Ended(Ending::Exhausted { budget: Budget::Context });
+                }
+                Ok(Err(error)) => error,
+            };
+            if attempt == self.ground.retries {
+                let boundary = match &error {
+                    PolicyError::Endpoint(_) => Boundary::Endpoint,
+                    PolicyError::Model(_) | PolicyError::Context { .. } => {
+                        Boundary::Model
+                    }
+                };
+                let message = error.to_string();
+                return Outcome::Ended(Ending::Aborted { boundary, message });
+            }
+            attempt += 1;
+            tracing::warn!(task = %self.task.id, %error, attempt, "trying again");
+        }
+    }
+
+    /// Takes (or takes again) the step to a child. `None` if the branch ends there.
+    async fn enter(
+        &self,
+        branch: &Branch<'g>,
+        child: Child,
+        deadline: Instant,
+    ) -> Result<Option<Branch<'g>>, GrowError> {
+        let (proposal, recorded) = match child {
+            Child::Proposed(proposal) => (proposal, None),
+            Child::Recorded(id, node) => (node.step.proposal.clone(), Some((id, node))),
+        };
+        let mut episode = branch.episode.clone();
+        let mut attempt = 0;
+        let step = loop {
+            let mut fork = episode.clone();
+            let error =
+                match tokio::time::timeout_at(deadline, fork.act(proposal.clone())).await
+                {
+                    Ok(Ok(step)) => {
+                        episode = fork;
+                        break step;
+                    }
+                    Ok(Err(error)) => error,
+                    Err(_) => {
+                        self.end(branch.at, &self.out_of_time())?;
+                        return Ok(None);
+                    }
+                };
+            if attempt == self.ground.retries {
+                self.end(branch.at, &aborted(&error))?;
+                return Ok(None);
+            }
+            attempt += 1;
+            tracing::warn!(task = %self.task.id, %error, attempt, "trying again");
+        };
+        let ending = episode.ending(&step);
+        let seed = step.proposal.seed;
+        let (id, node) = match recorded {
+            Some((id, node)) => {
+                if node.step != step {
+                    let task = self.task.id.clone();
+                    return Err(GrowError::Diverged { task, node: id });
+                }
+                (id, node)
+            }
+            None => self.record(Arc::new(Node { parent: branch.at, step }))?,
+        };
+        if let Some(ending) = ending {
+            self.end(Some(id), &ending)?;
+            return Ok(None);
+        }
+        let mut path = branch.path.clone();
+        path.push(node);
+        Ok(Some(Branch { at: Some(id), path, episode, seed }))
+    }
+
+    /// Whether nothing below a node is left to do.
+    fn is_finished(&self, tree: &Tree, node: NodeId) -> bool {
+        if let Some(ending) = tree.ending(node) {
+            let again =
+                matches!(ending, Ending::Aborted { .. }) && self.ground.retries > 0;
+            return !again;
+        }
+        let depth = tree.path(node).len();
+        let children: Vec<NodeId> = tree.children(Some(node)).map(|(id, _)| id).collect();
+        children.len() >= self.shape.width(depth) as usize
+            && children.iter().all(|child| self.is_finished(tree, *child))
+    }
+
+    fn record(&self, node: Arc<Node>) -> Result<(NodeId, Arc<Node>), GrowError> {
+        // Held while the sink writes, so that lines stand in the order of their ids.
+        let mut tree = self.lock();
+        let id = tree.next_id();
+        let event = Event::Node { task: &self.task.id, id, node: &node };
+        (self.ground.sink)(event).map_err(|source| self.unrecorded(source))?;
+        tree.push(Arc::clone(&node)).expect("the parent was pushed before");
+        Ok((id, node))
+    }
+
+    fn end(&self, node: Option<NodeId>, ending: &Ending) -> Result<(), GrowError> {
+        let mut tree = self.lock();
+        let event = Event::Ending { task: &self.task.id, node, ending };
+        (self.ground.sink)(event).map_err(|source| self.unrecorded(source))?;
+        tree.end(node, ending.clone()).expect("the node was pushed before");
+        Ok(())
+    }
+
+    fn unrecorded(&self, source: SinkError) -> GrowError {
+        GrowError::Record { task: self.task.id.clone(), source }
+    }
+
+    fn out_of_time(&self) -> Ending {
+        let ms_max = self.ground.environment.limits().episode_ms_max;
+        let message =
+            format!("the episode took longer than episode_ms_max = {ms_max} ms");
+        Ending::Aborted { boundary: Boundary::Clock, message }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Tree> {
+        self.tree.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+fn aborted(error: &ActError) -> Ending {
+    Ending::Aborted { boundary: error.boundary(), message: error.to_string() }
+}

@@ -1,0 +1,22 @@
+//! A run on disk. The log of steps is append-only ground truth; verdicts lie beside it;
+//! everything else can be derived again.
+//!
+//! ```text
+//! runs/<id>/
+//!   run.json                 what the run is: environment, policy, seed, digests, host
+//!   steps.jsonl              one step a line in the order made, endings too
+//!   verdicts/<verifier>.jsonl
+//!   blobs/<digest>           observations above a size
+//! ```
+//!
+//! Each file begins with its format and version ([`Version`]). A file that ends in the
+//! middle of a line lost its last write to a crash: that line is dropped. Any other bad line
+//! is an error that names file and line.
+
+mod format;
+mod reader;
+mod writer;
+
+pub use format::{FORMAT, Host, RunHeader, Version};
+pub use reader::{Judged, ReadError, Recording, read_header, read_verdicts};
+pub use writer::{RunWriter, VerdictWriter, WriteError, write_atomically};

@@ -1,0 +1,254 @@
+//! Reads a run back, and says which line is bad when one is.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::format::{
+    NodeLine, RunHeader, STEPS, StepsLine, StoredObservation, VERDICTS, VerdictsLine,
+    Version,
+};
+use crate::{
+    Digest, Node, Observation, Step, TaskId, Tree, TreeError, Verdict, VerifierId,
+};
+
+/// A line longer than this is not one of ours.
+const LINE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Why a run cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file system said no.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// There is no run there.
+    #[error("{}: not a run: it has no run.json", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A line, or the header, does not hold what it should.
+    #[error("{}:{line}: {message}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong.
+        message: String,
+    },
+    /// The file was written by another version of this program.
+    #[error("{}: format {found} cannot be read by this program, which reads {expected}", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: Version,
+        /// Ours.
+        expected: Version,
+    },
+    /// A blob is missing or is not what its name says.
+    #[error("{}: {message}", path.display())]
+    Blob {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// A run as it was recorded.
+#[derive(Debug)]
+pub struct Recording {
+    /// What the run is.
+    pub header: RunHeader,
+    /// Its trees, by task.
+    pub trees: BTreeMap<TaskId, Tree>,
+}
+
+impl Recording {
+    /// Reads a whole run.
+    pub fn open(dir: &Path) -> Result<Self, ReadError> {
+        let header = read_header(dir)?;
+        let mut trees: BTreeMap<TaskId, Tree> = BTreeMap::new();
+        let path = dir.join("steps.jsonl");
+        let blobs = dir.join("blobs");
+        read_lines(&path, |line: StepsLine<'static>, number| {
+            let bad = |message: String| ReadError::Line {
+                path: path.clone(),
+                line: number,
+                message,
+            };
+            let bad_tree = |error: TreeError| bad(error.to_string());
+            match line {
+                StepsLine::Format { name, version } => {
+                    check_format(&path, number, &name, STEPS, version)?;
+                }
+                StepsLine::Node(line) => {
+                    let task = line.task.clone().into_owned();
+                    let id = line.node;
+                    let node = Arc::new(to_node(line, &blobs)?);
+                    tree(&mut trees, task).push_as(id, node).map_err(bad_tree)?;
+                }
+                StepsLine::Ending { task, node, ending } => {
+                    let tree = tree(&mut trees, task.into_owned());
+                    tree.end(node, ending.into_owned()).map_err(bad_tree)?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(Self { header, trees })
+    }
+}
+
+/// Reads what a run is, without its steps.
+pub fn read_header(dir: &Path) -> Result<RunHeader, ReadError> {
+    let path = dir.join("run.json");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ReadError::NotARun { path: dir.to_owned() });
+        }
+        Err(source) => return Err(ReadError::Io { path, source }),
+    };
+    let header: Result<RunHeader, _> = serde_json::from_str(&text);
+    let header = header.map_err(|error| ReadError::Line {
+        path: path.clone(),
+        line: error.line() as u64,
+        message: error.to_string(),
+    })?;
+    check_version(&path, header.format)?;
+    Ok(header)
+}
+
+/// The verdicts of one verifier, and how many nodes each tree had when it was judged.
+/// Empty if the verifier has not judged this run.
+pub fn read_verdicts(dir: &Path, verifier: &VerifierId) -> Result<Judged, ReadError> {
+    let path = dir.join("verdicts").join(format!("{verifier}.jsonl"));
+    let mut judged = Judged::new();
+    if !path.exists() {
+        return Ok(judged);
+    }
+    // Verdicts count once the line after them says that their tree was judged to the end;
+    // where a tree that has grown was judged again, the latest judgement stands.
+    let mut pending: Vec<Verdict> = Vec::new();
+    read_lines(&path, |line: VerdictsLine<'static>, number| {
+        match line {
+            VerdictsLine::Format { name, version } => {
+                check_format(&path, number, &name, VERDICTS, version)?;
+            }
+            VerdictsLine::Verdict { verdict, .. } => pending.push(verdict.into_owned()),
+            VerdictsLine::Judged { task, nodes } => {
+                judged.insert(task.into_owned(), (nodes, std::mem::take(&mut pending)));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(judged)
+}
+
+/// By task: how many nodes were judged, and the verdicts on them.
+pub type Judged = BTreeMap<TaskId, (u32, Vec<Verdict>)>;
+
+fn tree(trees: &mut BTreeMap<TaskId, Tree>, task: TaskId) -> &mut Tree {
+    trees.entry(task.clone()).or_insert_with(|| Tree::new(task))
+}
+
+fn to_node(line: NodeLine<'static>, blobs: &Path) -> Result<Node, ReadError> {
+    let mut observations = Vec::with_capacity(line.observations.len());
+    for stored in line.observations {
+        observations.push(match stored {
+            StoredObservation::Output { text, data } => {
+                Observation::Output { text: text.into_owned(), data: data.into_owned() }
+            }
+            StoredObservation::Fault { fault, message } => {
+                Observation::Fault { fault, message: message.into_owned() }
+            }
+            StoredObservation::Blob { digest, .. } => read_blob(blobs, digest)?,
+        });
+    }
+    let proposal = line.proposal.into_owned();
+    let step = Step { proposal, observations, scratch: line.scratch };
+    Ok(Node { parent: line.parent, step })
+}
+
+fn read_blob(blobs: &Path, digest: Digest) -> Result<Observation, ReadError> {
+    let path = blobs.join(digest.to_string());
+    let error = |message: String| ReadError::Blob { path: path.clone(), message };
+    let bytes = fs::read(&path).map_err(|source| error(source.to_string()))?;
+    if Digest::of(&bytes) != digest {
+        return Err(error("its content does not have the digest it is named by".into()));
+    }
+    serde_json::from_slice(&bytes).map_err(|source| error(source.to_string()))
+}
+
+fn check_format(
+    path: &Path,
+    line: u64,
+    found: &str,
+    expected: &str,
+    version: Version,
+) -> Result<(), ReadError> {
+    if found != expected {
+        let message = format!("this is a file of {found}, not of {expected}");
+        return Err(ReadError::Line { path: path.to_owned(), line, message });
+    }
+    check_version(path, version)
+}
+
+fn check_version(path: &Path, found: Version) -> Result<(), ReadError> {
+    if found.is_readable() {
+        return Ok(());
+    }
+    Err(ReadError::Version { path: path.to_owned(), found, expected: super::FORMAT })
+}
+
+/// Reads a file of JSON lines. A last line without its end was torn by a crash and is left
+/// out; it was never acknowledged.
+fn read_lines<T: DeserializeOwned>(
+    path: &Path,
+    mut each: impl FnMut(T, u64) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
+    let io_error = |source| ReadError::Io { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        // Killed between run.json and the first line.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io_error(error)),
+    };
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    let mut number = 0;
+    loop {
+        line.clear();
+        let mut bounded = io::Read::take(&mut reader, LINE_BYTES_MAX);
+        bounded.read_until(b'\n', &mut line).map_err(io_error)?;
+        number += 1;
+        if line.last() != Some(&b'\n') {
+            if line.len() as u64 == LINE_BYTES_MAX {
+                let message = format!("the line is longer than {LINE_BYTES_MAX} bytes");
+                return Err(ReadError::Line {
+                    path: path.to_owned(),
+                    line: number,
+                    message,
+                });
+            }
+            return Ok(());
+        }
+        let parsed = serde_json::from_slice(&line).map_err(|error| ReadError::Line {
+            path: path.to_owned(),
+            line: number,
+            message: error.to_string(),
+        })?;
+        each(parsed, number)?;
+    }
+}

@@ -1,0 +1,246 @@
+//! Appends to a run, a line at a time: each is with the operating system before the next
+//! step is taken, so that killing the process loses at most the step in flight.
+
+use std::borrow::Cow;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::format::{
+    FORMAT, NodeLine, RunHeader, STEPS, StepsLine, StoredObservation, VERDICTS,
+    VerdictsLine,
+};
+use crate::{Digest, Event, Node, NodeId, Observation, TaskId, Verdict, VerifierId};
+
+/// Observations whose JSON is longer than this lie in `blobs/`.
+const INLINE_BYTES_MAX: usize = 8 * 1024;
+
+/// Why something could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The file system said no.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Another process is writing this run.
+    #[error("{}: another process is writing this run; wait for it or choose another --out", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An earlier write failed, so the end of the file is not known to be whole.
+    #[error("{}: an earlier write failed", path.display())]
+    Poisoned {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Writes the steps of a run. Shared by all its trees.
+#[derive(Debug)]
+pub struct RunWriter {
+    blobs: PathBuf,
+    log: Mutex<Log>,
+}
+
+impl RunWriter {
+    /// Begins a run in a folder that need not exist, or goes on with one that does: a torn
+    /// last line is cut off. The folder is locked for as long as the writer lives.
+    pub fn open(dir: &Path, header: &RunHeader) -> Result<Self, WriteError> {
+        create_dir(dir)?;
+        let header_path = dir.join("run.json");
+        if !header_path.exists() {
+            let mut json =
+                serde_json::to_vec_pretty(header).expect("a header serialises");
+            json.push(b'\n');
+            write_atomically(&header_path, &json)?;
+        }
+        let line = StepsLine::Format { name: Cow::Borrowed(STEPS), version: FORMAT };
+        let log = Log::open(dir.join("steps.jsonl"), &line)?;
+        Ok(Self { blobs: dir.join("blobs"), log: Mutex::new(log) })
+    }
+
+    /// Appends what happened.
+    pub fn append(&self, event: Event<'_>) -> Result<(), WriteError> {
+        let line = match event {
+            Event::Node { task, id, node } => StepsLine::Node(self.line(task, id, node)?),
+            Event::Ending { task, node, ending } => StepsLine::Ending {
+                task: Cow::Borrowed(task),
+                node,
+                ending: Cow::Borrowed(ending),
+            },
+        };
+        let bytes = to_line(&line);
+        self.log.lock().expect("nothing panics while it holds this lock").append(&bytes)
+    }
+
+    fn line<'a>(
+        &self,
+        task: &'a TaskId,
+        id: NodeId,
+        node: &'a Node,
+    ) -> Result<NodeLine<'a>, WriteError> {
+        let mut observations = Vec::with_capacity(node.step.observations.len());
+        for observation in &node.step.observations {
+            observations.push(self.stored(observation)?);
+        }
+        Ok(NodeLine {
+            task: Cow::Borrowed(task),
+            node: id,
+            parent: node.parent,
+            proposal: Cow::Borrowed(&node.step.proposal),
+            observations,
+            scratch: node.step.scratch,
+        })
+    }
+
+    fn stored<'a>(
+        &self,
+        observation: &'a Observation,
+    ) -> Result<StoredObservation<'a>, WriteError> {
+        // The text alone tells the common case without serialising twice.
+        let small = observation.text().len() < INLINE_BYTES_MAX / 4;
+        if small && observation.data().is_null() {
+            return Ok(StoredObservation::inline(observation));
+        }
+        let json = serde_json::to_vec(observation).expect("an observation serialises");
+        if json.len() <= INLINE_BYTES_MAX {
+            return Ok(StoredObservation::inline(observation));
+        }
+        let digest = Digest::of(&json);
+        let path = self.blobs.join(digest.to_string());
+        if !path.exists() {
+            create_dir(&self.blobs)?;
+            write_atomically(&path, &json)?;
+        }
+        Ok(StoredObservation::Blob { digest, bytes: json.len() as u64 })
+    }
+}
+
+/// Writes the verdicts of one verifier on one run.
+#[derive(Debug)]
+pub struct VerdictWriter {
+    log: Log,
+}
+
+impl VerdictWriter {
+    /// Begins or goes on with a verifier's file.
+    pub fn open(run: &Path, verifier: &VerifierId) -> Result<Self, WriteError> {
+        let dir = run.join("verdicts");
+        create_dir(&dir)?;
+        let line =
+            VerdictsLine::Format { name: Cow::Borrowed(VERDICTS), version: FORMAT };
+        Ok(Self { log: Log::open(dir.join(format!("{verifier}.jsonl")), &line)? })
+    }
+
+    /// Appends all verdicts on one tree, and that it was judged.
+    pub fn append(
+        &mut self,
+        task: &TaskId,
+        nodes: u32,
+        verdicts: &[Verdict],
+    ) -> Result<(), WriteError> {
+        let mut bytes = Vec::new();
+        for verdict in verdicts {
+            bytes.extend(to_line(&VerdictsLine::Verdict {
+                task: Cow::Borrowed(task),
+                verdict: Cow::Borrowed(verdict),
+            }));
+        }
+        bytes.extend(to_line(&VerdictsLine::Judged { task: Cow::Borrowed(task), nodes }));
+        self.log.append(&bytes)
+    }
+}
+
+/// An append-only file of lines, locked while it is open.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    file: File,
+    poisoned: bool,
+}
+
+impl Log {
+    fn open<T: serde::Serialize>(path: PathBuf, first: &T) -> Result<Self, WriteError> {
+        let error = |source| WriteError::Io { path: path.clone(), source };
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).read(true).write(true);
+        let mut file = options.open(&path).map_err(error)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(WriteError::Locked { path }),
+            Err(TryLockError::Error(source)) => {
+                return Err(WriteError::Io { path, source });
+            }
+        }
+        let whole = whole_lines(&mut file).map_err(error)?;
+        file.set_len(whole).map_err(error)?;
+        file.seek(SeekFrom::End(0)).map_err(error)?;
+        let mut log = Self { path, file, poisoned: false };
+        if whole == 0 {
+            log.append(&to_line(first))?;
+        }
+        Ok(log)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        let path = || self.path.clone();
+        if self.poisoned {
+            return Err(WriteError::Poisoned { path: path() });
+        }
+        if let Err(source) = self.file.write_all(bytes) {
+            self.poisoned = true;
+            return Err(WriteError::Io { path: path(), source });
+        }
+        Ok(())
+    }
+}
+
+/// The length of a file up to its last line end, found from the back.
+fn whole_lines(file: &mut File) -> io::Result<u64> {
+    const CHUNK: u64 = 64 * 1024;
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut chunk = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK);
+        file.seek(SeekFrom::Start(start))?;
+        chunk.clear();
+        file.take(end - start).read_to_end(&mut chunk)?;
+        if let Some(at) = chunk.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// Writes a file so that it is either whole or not there: a temporary one, then a rename.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let error = |source| WriteError::Io { path: path.to_owned(), source };
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written =
+        fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|source| {
+        // The error to report is the first one; the leftover is harmless.
+        let _ = fs::remove_file(&temporary);
+        error(source)
+    })
+}
+
+fn create_dir(dir: &Path) -> Result<(), WriteError> {
+    fs::create_dir_all(dir)
+        .map_err(|source| WriteError::Io { path: dir.to_owned(), source })
+}
+
+fn to_line<T: serde::Serialize>(line: &T) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(line).expect("a line serialises");
+    bytes.push(b'\n');
+    bytes
+}
