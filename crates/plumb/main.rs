@@ -1,1 +1,75 @@
-fn main() {}
+//! `plumb`: the command. Reads as a table of contents; one file a subcommand.
+
+mod args;
+mod catalog;
+mod doctor;
+mod env;
+mod failure;
+mod import;
+mod label;
+mod manifest;
+mod progress;
+mod replay;
+mod run;
+mod settings;
+mod show;
+mod tool;
+
+use std::process::ExitCode;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use failure::{Blame, Failure, Kind, Result};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("PLUMB_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error")),
+        )
+        .init();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure, arguments.json);
+            failure.exit_code()
+        }
+    }
+}
+
+fn dispatch(arguments: &Arguments) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .or(Kind::External)?;
+    let json = arguments.json;
+    let done = runtime.block_on(async {
+        match &arguments.command {
+            Command::Run(args) => run::run(args, json).await,
+            Command::Label(args) => label::label(args, json).await,
+            Command::Replay(args) => replay::replay(args, json).await,
+            Command::Show(args) => show::show(args, json),
+            Command::Import(args) => import::import(args, json),
+            Command::Env(command) => env::env(command, json).await,
+            Command::Tool(command) => tool::tool(command, json).await,
+            Command::Doctor => doctor::doctor(json),
+        }
+    });
+    // A policy's engine may be in the middle of a batch: nobody waits for its result.
+    runtime.shutdown_background();
+    done
+}
+
+fn report(failure: &Failure, json: bool) {
+    let message = failure.message();
+    if json {
+        let code = failure.kind() as u8;
+        println!("{}", serde_json::json!({ "error": message, "exit_code": code }));
+    }
+    match failure.kind() {
+        Kind::Finding => eprintln!("{message}"),
+        _ => eprintln!("plumb: {message}"),
+    }
+}

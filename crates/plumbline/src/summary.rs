@@ -74,6 +74,43 @@ pub struct Endings {
     pub unfinished: u64,
 }
 
+impl Endings {
+    /// Trajectories that ended by their own doing, so that their outcome can be scored.
+    pub fn graded(&self) -> u64 {
+        self.answered + self.exhausted.values().sum::<u64>()
+    }
+
+    fn add(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Answered { .. } => self.answered += 1,
+            Outcome::Exhausted { budget, .. } => {
+                *self.exhausted.entry(*budget).or_default() += 1;
+            }
+            Outcome::Aborted { boundary } => {
+                *self.aborted.entry(*boundary).or_default() += 1;
+            }
+            Outcome::Unfinished => self.unfinished += 1,
+        }
+    }
+}
+
+impl fmt::Display for Endings {
+    /// `118 answered, 2 out of steps, 1 aborted by endpoint`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} answered", self.answered)?;
+        for (budget, count) in &self.exhausted {
+            write!(f, ", {count} out of {budget}")?;
+        }
+        for (boundary, count) in &self.aborted {
+            write!(f, ", {count} aborted by {boundary}")?;
+        }
+        if self.unfinished > 0 {
+            write!(f, ", {} unfinished", self.unfinished)?;
+        }
+        Ok(())
+    }
+}
+
 /// The outcomes of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -122,18 +159,16 @@ impl Tally {
         }
     }
 
+    /// Counts how the trajectories of a tree ended, where no gold says what they are worth.
+    pub fn add_ungraded(&mut self, tree: &Tree) {
+        for outcome in outcomes(tree, &Gold(serde_json::Value::Null)) {
+            self.endings.add(&outcome);
+        }
+    }
+
     /// Adds one trajectory.
     pub fn add(&mut self, task: &TaskId, gold: &Gold, outcome: &Outcome) {
-        match outcome {
-            Outcome::Answered { .. } => self.endings.answered += 1,
-            Outcome::Exhausted { budget, .. } => {
-                *self.endings.exhausted.entry(*budget).or_default() += 1;
-            }
-            Outcome::Aborted { boundary } => {
-                *self.endings.aborted.entry(*boundary).or_default() += 1;
-            }
-            Outcome::Unfinished => self.endings.unfinished += 1,
-        }
+        self.endings.add(outcome);
         let Some(score) = outcome.score() else { return };
         let question = self.questions.entry(task.clone()).or_insert_with(|| {
             let groups = gold.groups().map(|(name, value)| (name.to_owned(), value));

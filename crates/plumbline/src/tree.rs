@@ -81,6 +81,29 @@ pub enum Boundary {
     Clock,
 }
 
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Budget::Steps => "steps",
+            Budget::Tokens => "tokens",
+            Budget::Malformed => "tries at a well-formed message",
+            Budget::Context => "context",
+        })
+    }
+}
+
+impl fmt::Display for Boundary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Boundary::Model => "the model",
+            Boundary::Tool => "a tool",
+            Boundary::Endpoint => "the endpoint",
+            Boundary::Host => "the host",
+            Boundary::Clock => "the clock",
+        })
+    }
+}
+
 /// Every step taken for one task, over all samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tree {

@@ -18,5 +18,5 @@ mod reader;
 mod writer;
 
 pub use format::{FORMAT, Host, RunHeader, Version};
-pub use reader::{Judged, ReadError, Recording, read_header, read_verdicts};
+pub use reader::{Judged, ReadError, Recording, read_header, read_verdicts, verifiers};
 pub use writer::{RunWriter, VerdictWriter, WriteError, write_atomically};

@@ -156,6 +156,25 @@ pub fn read_verdicts(dir: &Path, verifier: &VerifierId) -> Result<Judged, ReadEr
     Ok(judged)
 }
 
+/// Which verifiers have judged a run, in the order of their names.
+pub fn verifiers(dir: &Path) -> Result<Vec<VerifierId>, ReadError> {
+    let path = dir.join("verdicts");
+    let entries = match fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(source) => return Err(ReadError::Io { path, source }),
+    };
+    let mut verifiers = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| ReadError::Io { path: path.clone(), source })?;
+        let name = entry.file_name();
+        let stem = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
+        verifiers.extend(stem.map(|stem| VerifierId(stem.to_owned())));
+    }
+    verifiers.sort();
+    Ok(verifiers)
+}
+
 /// By task: how many nodes were judged, and the verdicts on them.
 pub type Judged = BTreeMap<TaskId, (u32, Vec<Verdict>)>;
 

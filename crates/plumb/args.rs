@@ -1,0 +1,178 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::import::ImportArgs;
+
+/// Run language-model agents against sandboxed tools, label every step by execution, and
+/// record all of it.
+///
+/// Exit codes: 0 done; 1 a finding (a divergence, a failed check); 2 wrong usage; 3 bad
+/// input; 4 a missing component (the message says how to get it); 5 an external failure.
+#[derive(Debug, Parser)]
+#[command(name = "plumb", version, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print machine-readable JSON on standard output.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run episodes of an environment and record them.
+    Run(RunArgs),
+    /// Label the steps of a run.
+    Label(LabelArgs),
+    /// Execute the tool calls of a run again and compare.
+    Replay(ReplayArgs),
+    /// Show a run, or one trajectory with its labels, reasons and evidence.
+    Show(ShowArgs),
+    /// Turn a dataset into an environment.
+    Import(ImportArgs),
+    /// List environments, or check one against its own gold.
+    #[command(subcommand)]
+    Env(EnvCommand),
+    /// List the tools of an environment, or call one by hand.
+    #[command(subcommand)]
+    Tool(ToolCommand),
+    /// Say which components are there, and how to get those that are not.
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// An environment's name (a folder under environments/) or the path of one.
+    pub(crate) environment: String,
+    /// llama:default, llama:FILE.gguf, llama:OWNER/REPO[:FILE], openai:MODEL@URL,
+    /// scripted:FILE or baseline.
+    #[arg(short = 'm', long)]
+    pub(crate) policy: Option<String>,
+    /// Tasks to run, instead of the environment's own.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tasks: Option<PathBuf>,
+    /// Run only the first N tasks.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Episodes for each task; they share one prefix.
+    #[arg(short = 'r', long, value_name = "K")]
+    pub(crate) samples: Option<u32>,
+    /// Seed of everything that is sampled.
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// Episodes in the making at once.
+    #[arg(short = 'c', long, value_name = "C")]
+    pub(crate) concurrency: Option<u32>,
+    /// The run's folder; the same command with the same folder resumes. Default: a name made
+    /// from environment, policy and settings, under runs/.
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Steps of one episode.
+    #[arg(long, value_name = "N")]
+    pub(crate) steps_max: Option<u32>,
+    /// Tokens sampled over one episode.
+    #[arg(long, value_name = "N")]
+    pub(crate) tokens_max: Option<u32>,
+    /// Tool calls of one episode.
+    #[arg(long, value_name = "N")]
+    pub(crate) calls_max: Option<u32>,
+    /// Seconds one episode may take; a longer one is aborted.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) time_max: Option<u64>,
+    /// Temperature; 0 is greedy.
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+    /// Nucleus sampling; 1 keeps every token.
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f32>,
+    /// Keeps tokens at least this many times as probable as the best.
+    #[arg(long, value_name = "P")]
+    pub(crate) min_p: Option<f32>,
+    /// Lets a local model write freely instead of by the protocol's grammar.
+    #[arg(long)]
+    pub(crate) unconstrained: bool,
+    /// How often a step that failed outside is tried again, also when a run is resumed.
+    #[arg(long, value_name = "N")]
+    pub(crate) retry_on_error: Option<u32>,
+    /// Stop once more than this share of episodes (below 1) or this many are aborted.
+    #[arg(long, value_name = "F")]
+    pub(crate) fail_on_error: Option<f64>,
+    /// Settings from a file; flags overrule it, it overrules the manifest.
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print what would be run, and stop.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabelArgs {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// A verifier; repeat for several. Default: those the environment names.
+    #[arg(long = "verifier", value_name = "V")]
+    pub(crate) verifiers: Vec<String>,
+    /// How verdicts become one label a step: strict-local, execution-only or online.
+    #[arg(long, default_value = "strict-local", value_name = "NAME")]
+    pub(crate) view: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// Take the messages from the record and execute their tool calls (the default).
+    #[arg(long, conflicts_with = "execute")]
+    pub(crate) tape: bool,
+    /// As --tape, and execute the evidence of every verdict too.
+    #[arg(long)]
+    pub(crate) execute: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// A trajectory: a task's id, or TASK:STEP for the one that ends in that step. Without
+    /// it, every trajectory is listed.
+    pub(crate) trajectory: Option<String>,
+    /// How verdicts become one label a step.
+    #[arg(long, default_value = "strict-local", value_name = "NAME")]
+    pub(crate) view: String,
+    /// Show observations whole instead of their beginning.
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnvCommand {
+    /// List the environments under environments/.
+    List,
+    /// Check manifest, tasks and gold, and run the gold answers through the environment's
+    /// own verifiers and metrics.
+    Check {
+        /// An environment's name or path.
+        environment: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ToolCommand {
+    /// List the tools of an environment with their schemas.
+    List {
+        /// An environment's name or path.
+        environment: String,
+    },
+    /// Call a tool once.
+    Call {
+        /// An environment's name or path.
+        environment: String,
+        /// The tool.
+        tool: String,
+        /// Its arguments, as JSON.
+        args: String,
+    },
+}

@@ -1,0 +1,94 @@
+//! Failures of the command, and the exit codes they map to.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use plumbline::EnvironmentError;
+use plumbline::store::{ReadError, WriteError};
+
+/// What the command came to when it did not do what was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    source: anyhow::Error,
+}
+
+/// Whose turn it is to do something about a failure. The numbers are the exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The command worked and found something: a divergence, a failed check.
+    Finding = 1,
+    /// The command line or the settings are wrong.
+    Usage = 2,
+    /// A file we were given is bad.
+    Input = 3,
+    /// A component is not there; the message says how to get it.
+    Missing = 4,
+    /// Something outside failed: disk, endpoint.
+    External = 5,
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, source: impl Into<anyhow::Error>) -> Self {
+        Self { kind, source: source.into() }
+    }
+
+    pub(crate) fn say(kind: Kind, message: impl Display) -> Self {
+        Self { kind, source: anyhow::anyhow!("{message}") }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.kind as u8)
+    }
+
+    /// The message with everything it was caused by.
+    pub(crate) fn message(&self) -> String {
+        format!("{:#}", self.source)
+    }
+}
+
+/// Says whose turn it is when this fails.
+pub(crate) trait Blame<T> {
+    fn or(self, kind: Kind) -> Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> Blame<T> for std::result::Result<T, E> {
+    fn or(self, kind: Kind) -> Result<T> {
+        self.map_err(|error| Failure::new(kind, error))
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let kind = match &error {
+            ReadError::Io { .. } => Kind::External,
+            ReadError::NotARun { .. } => Kind::Usage,
+            ReadError::Line { .. } | ReadError::Version { .. } | ReadError::Blob { .. } => {
+                Kind::Input
+            }
+        };
+        Failure::new(kind, error)
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        let kind = match &error {
+            WriteError::Locked { .. } => Kind::Usage,
+            WriteError::Io { .. } | WriteError::Poisoned { .. } => Kind::External,
+        };
+        Failure::new(kind, error)
+    }
+}
+
+impl From<EnvironmentError> for Failure {
+    fn from(error: EnvironmentError) -> Self {
+        Failure::new(Kind::Input, error)
+    }
+}

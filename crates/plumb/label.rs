@@ -1,0 +1,158 @@
+//! `plumb label`: has verifiers judge a run and writes their verdicts beside its steps.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use plumbline::store::{Recording, VerdictWriter, read_verdicts};
+use plumbline::{Gold, StepLabel, Task, TaskId, Tree, Verdict, Verifier, VerifierError, View};
+
+use crate::args::LabelArgs;
+use crate::catalog;
+use crate::failure::{Failure, Kind, Result};
+use crate::manifest::EnvironmentFolder;
+use crate::progress::Progress;
+
+/// Every verdict of a run, by task.
+pub(crate) type Verdicts = BTreeMap<TaskId, Vec<Verdict>>;
+
+pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
+    let view: View = view(&args.view)?;
+    let recording = Recording::open(&args.run)?;
+    let folder = EnvironmentFolder::open(&recording.header.environment)?;
+    let tasks = tasks(&folder, &recording)?;
+    let gold = folder.gold()?;
+    let names = match args.verifiers.as_slice() {
+        [] => folder.manifest.verifiers.as_slice(),
+        named => named,
+    };
+    if names.is_empty() {
+        let message = "the environment names no verifiers; name some with --verifier";
+        return Err(Failure::say(Kind::Usage, message));
+    }
+    let verifiers: Vec<Box<dyn Verifier>> =
+        names.iter().map(|name| catalog::verifier(name)).collect::<Result<_>>()?;
+    for verifier in &verifiers {
+        judge(verifier.as_ref(), &args.run, &recording, &tasks, &gold, json).await?;
+    }
+    let verdicts = verdicts(&args.run)?;
+    print(&recording, &verdicts, &verifiers, view, json);
+    Ok(())
+}
+
+/// Judges every tree the verifier has not judged yet, or that has grown since.
+async fn judge(
+    verifier: &dyn Verifier,
+    run: &Path,
+    recording: &Recording,
+    tasks: &BTreeMap<TaskId, Task>,
+    gold: &BTreeMap<TaskId, Gold>,
+    json: bool,
+) -> Result<()> {
+    let mut writer = VerdictWriter::open(run, verifier.id())?;
+    let judged = read_verdicts(run, verifier.id())?;
+    let progress = Progress::new("trees judged", recording.trees.len() as u64, json);
+    for (done, (id, tree)) in (1..).zip(&recording.trees) {
+        let nodes = u32::try_from(tree.len()).expect("node ids are 32 bits wide");
+        if judged.get(id).is_some_and(|(known, _)| *known == nodes) {
+            continue;
+        }
+        let task = tasks.get(id).ok_or_else(|| {
+            let message = format!("the run has steps for task {id}, which the tasks file lacks");
+            Failure::say(Kind::Input, message)
+        })?;
+        let verdicts = plumbline::label(verifier, task, gold.get(id), tree).await;
+        let verdicts = verdicts.map_err(|error| {
+            let kind = match &error {
+                VerifierError::Task { .. } => Kind::Input,
+                VerifierError::Failed { .. } => Kind::External,
+            };
+            Failure::new(kind, error)
+        })?;
+        writer.append(id, nodes, &verdicts)?;
+        progress.set(done, |_| verifier.id().to_string());
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// The tasks a run was made of, from the file it was made with.
+pub(crate) fn tasks(
+    folder: &EnvironmentFolder,
+    recording: &Recording,
+) -> Result<BTreeMap<TaskId, Task>> {
+    let file = recording.header.settings.get("tasks").and_then(|file| file.as_str());
+    let tasks = folder.tasks(file.map(Path::new))?;
+    Ok(tasks.into_iter().map(|task| (task.id.clone(), task)).collect())
+}
+
+pub(crate) fn view(name: &str) -> Result<View> {
+    name.parse().map_err(|error: plumbline::ViewError| Failure::new(Kind::Usage, error))
+}
+
+/// Every verdict that lies beside a run's steps, whoever gave it.
+pub(crate) fn verdicts(run: &Path) -> Result<Verdicts> {
+    let mut all = Verdicts::new();
+    for verifier in plumbline::store::verifiers(run)? {
+        for (task, (_, verdicts)) in read_verdicts(run, &verifier)? {
+            all.entry(task).or_default().extend(verdicts);
+        }
+    }
+    Ok(all)
+}
+
+/// How many steps have each label; the last is the steps without one.
+#[derive(Debug, Default, Clone, Copy, serde::Serialize)]
+struct Counts {
+    good: u64,
+    neutral: u64,
+    bad: u64,
+    unlabelled: u64,
+}
+
+impl Counts {
+    fn add(&mut self, label: Option<StepLabel>) {
+        *match label {
+            Some(StepLabel::Good) => &mut self.good,
+            Some(StepLabel::Neutral) => &mut self.neutral,
+            Some(StepLabel::Bad) => &mut self.bad,
+            None => &mut self.unlabelled,
+        } += 1;
+    }
+}
+
+fn print(
+    recording: &Recording,
+    verdicts: &Verdicts,
+    verifiers: &[Box<dyn Verifier>],
+    view: View,
+    json: bool,
+) {
+    let none = Vec::new();
+    let count = |label: &dyn Fn(&Tree, plumbline::NodeId) -> Option<StepLabel>| {
+        let mut counts = Counts::default();
+        for tree in recording.trees.values() {
+            tree.nodes().for_each(|(node, _)| counts.add(label(tree, node)));
+        }
+        counts
+    };
+    let of = |tree: &Tree| verdicts.get(tree.task()).unwrap_or(&none);
+    let mut rows: Vec<(String, Counts)> = Vec::new();
+    for verifier in verifiers {
+        let counts = count(&|tree, node| {
+            let own = |v: &&Verdict| v.node == node && &v.verifier == verifier.id();
+            of(tree).iter().find(own).and_then(|verdict| verdict.label)
+        });
+        rows.push((verifier.id().to_string(), counts));
+    }
+    let viewed = count(&|tree, node| view.label(node, of(tree)).map(|(label, _)| label));
+    rows.push((format!("view {}", view.name()), viewed));
+    if json {
+        let rows: BTreeMap<String, Counts> = rows.into_iter().collect();
+        println!("{}", serde_json::json!({ "labels": rows }));
+        return;
+    }
+    println!("{:<28} {:>7} {:>7} {:>7} {:>10}", "", "good", "neutral", "bad", "no label");
+    for (name, Counts { good, neutral, bad, unlabelled }) in rows {
+        println!("{name:<28} {good:>7} {neutral:>7} {bad:>7} {unlabelled:>10}");
+    }
+}

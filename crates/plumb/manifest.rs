@@ -1,0 +1,217 @@
+//! Reads an environment's folder: manifest, prompt, tasks, gold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use plumbline::protocol::Protocol;
+use plumbline::{Gold, Limits, Task, TaskId};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::failure::{Failure, Kind, Result};
+
+/// `environment.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    /// What users call the environment.
+    pub(crate) name: String,
+    /// One sentence for `plumb env list`.
+    pub(crate) description: String,
+    /// How calls and answers are written.
+    pub(crate) protocol: Protocol,
+    /// Characters of reasoning that a constrained message may begin with.
+    #[serde(default)]
+    pub(crate) thought_chars_max: u32,
+    /// The verifiers that `plumb label` runs.
+    #[serde(default)]
+    pub(crate) verifiers: Vec<String>,
+    /// The bounds of each episode.
+    #[serde(default)]
+    pub(crate) limits: Limits,
+    /// The tools.
+    pub(crate) tools: Vec<ToolManifest>,
+}
+
+/// One tool of an environment.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum ToolManifest {
+    /// BM25 search over a corpus.
+    Search {
+        /// The corpus's folder, relative to the manifest.
+        corpus: PathBuf,
+        /// Documents a search returns, unless the call says otherwise.
+        #[serde(default)]
+        top_k: Option<usize>,
+        /// Characters of each document that are shown.
+        #[serde(default)]
+        passage_chars_max: Option<usize>,
+    },
+    /// Reads a whole document of a corpus.
+    Open {
+        /// The corpus's folder, relative to the manifest.
+        corpus: PathBuf,
+    },
+}
+
+/// `corpus.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CorpusManifest {
+    /// What the corpus is called.
+    pub(crate) name: String,
+    /// What it is.
+    #[expect(dead_code, reason = "read so that a manifest without it is refused")]
+    pub(crate) description: String,
+    /// Where its texts come from.
+    #[expect(dead_code, reason = "read so that a manifest without it is refused")]
+    pub(crate) source: String,
+    /// The licence of its texts.
+    #[expect(dead_code, reason = "read so that a manifest without it is refused")]
+    pub(crate) licence: String,
+    /// The documents: a JSONL file or a folder, relative to the manifest.
+    pub(crate) documents: PathBuf,
+    /// What the JSONL file digests to; a mismatch is reported and does not stop a run.
+    #[serde(default)]
+    pub(crate) sha256: Option<String>,
+}
+
+/// An environment's folder, read.
+#[derive(Debug)]
+pub(crate) struct EnvironmentFolder {
+    pub(crate) dir: PathBuf,
+    pub(crate) manifest: Manifest,
+    pub(crate) prompt: String,
+}
+
+impl EnvironmentFolder {
+    /// Finds an environment by path, or by name under `environments/`.
+    pub(crate) fn open(name: &str) -> Result<Self> {
+        let dir = find(name)?;
+        let manifest: Manifest = read_toml(&dir.join("environment.toml"))?;
+        let prompt = read(&dir.join("prompt.md"))?;
+        Ok(Self { dir, manifest, prompt })
+    }
+
+    /// The environment's own tasks, or those of another file. Ids are unique.
+    pub(crate) fn tasks(&self, file: Option<&Path>) -> Result<Vec<Task>> {
+        let path = file.map_or_else(|| self.dir.join("tasks.jsonl"), Path::to_owned);
+        let mut seen = BTreeSet::new();
+        let mut tasks = Vec::new();
+        for (line, task) in read_jsonl::<Task>(&path)? {
+            if task.id.0.is_empty() || task.id.0.contains(['\n', ':']) {
+                let message = "field \"id\": must not be empty, nor hold ':' or a line end";
+                return Err(bad_line(&path, line, message));
+            }
+            if !seen.insert(task.id.clone()) {
+                let message = format!("field \"id\": {:?} stands on an earlier line", task.id.0);
+                return Err(bad_line(&path, line, &format!("{message}; ids must be unique")));
+            }
+            tasks.push(task);
+        }
+        Ok(tasks)
+    }
+
+    /// The gold by task; empty where the environment has none.
+    pub(crate) fn gold(&self) -> Result<BTreeMap<TaskId, Gold>> {
+        let path = self.dir.join("gold.jsonl");
+        let mut gold = BTreeMap::new();
+        if !path.exists() {
+            return Ok(gold);
+        }
+        for (line, value) in read_jsonl::<Value>(&path)? {
+            let id = value.get("id").and_then(Value::as_str).map(str::to_owned);
+            let id = id.ok_or_else(|| bad_line(&path, line, "field \"id\": missing"))?;
+            if gold.insert(TaskId(id.clone()), Gold(value)).is_some() {
+                let message = format!("field \"id\": {id:?} stands on an earlier line");
+                return Err(bad_line(&path, line, &message));
+            }
+        }
+        Ok(gold)
+    }
+}
+
+/// Every environment under `environments/`, by name.
+pub(crate) fn list() -> Result<Vec<EnvironmentFolder>> {
+    let root = Path::new("environments");
+    let entries = fs::read_dir(root).map_err(|error| {
+        let message = format!("environments/: {error}; run plumb from the repository's root");
+        Failure::say(Kind::Usage, message)
+    })?;
+    let mut names: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("environment.toml").is_file())
+        .collect();
+    names.sort();
+    names.iter().map(|path| EnvironmentFolder::open(&path.to_string_lossy())).collect()
+}
+
+fn find(name: &str) -> Result<PathBuf> {
+    let named = Path::new("environments").join(name);
+    let given = PathBuf::from(name);
+    for dir in [&given, &named] {
+        if dir.join("environment.toml").is_file() {
+            return Ok(dir.clone());
+        }
+    }
+    if given.is_dir() {
+        let message = format!("{name}: the folder has no environment.toml");
+        return Err(Failure::say(Kind::Input, message));
+    }
+    let known: Vec<String> = list().map_or_else(
+        |_| vec![],
+        |folders| folders.into_iter().map(|folder| folder.manifest.name).collect(),
+    );
+    let nearest = crate::settings::nearest(name, known.iter().map(String::as_str));
+    let hint = nearest.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+    let message = format!("no environment is called {name:?}, and no folder{hint}");
+    Err(Failure::say(Kind::Usage, message))
+}
+
+pub(crate) fn read(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(|error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => Kind::Input,
+            _ => Kind::External,
+        };
+        Failure::say(kind, format!("{}: {error}", path.display()))
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::say(Kind::Input, format!("{}: byte {at} is not UTF-8", path.display()))
+    })
+}
+
+/// Reads a TOML file; an unknown key is an error that names the nearest known one.
+pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = read(path)?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        let message = crate::settings::with_nearest(error.message());
+        Failure::say(Kind::Input, format!("{}:{line}: {message}", path.display()))
+    })
+}
+
+/// Reads a file of JSON lines, with the number of each line. Empty lines are skipped.
+pub(crate) fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<(usize, T)>> {
+    let text = read(path)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let mut values = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let value = serde_json::from_str(line).map_err(|error| {
+            bad_line(path, index + 1, &crate::settings::with_nearest(&error.to_string()))
+        })?;
+        values.push((index + 1, value));
+    }
+    Ok(values)
+}
+
+fn bad_line(path: &Path, line: usize, message: &str) -> Failure {
+    Failure::say(Kind::Input, format!("{}:{line}: {message}", path.display()))
+}

@@ -1,0 +1,79 @@
+//! `plumb replay`: executes a run's tool calls again and names the first difference.
+
+use std::collections::BTreeMap;
+
+use plumbline::store::Recording;
+use plumbline::Limits;
+use serde::Serialize;
+
+use crate::args::ReplayArgs;
+use crate::catalog;
+use crate::failure::{Blame, Failure, Kind, Result};
+use crate::label::verdicts;
+use crate::manifest::EnvironmentFolder;
+use crate::progress::Progress;
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    trees: u64,
+    steps: u64,
+    evidence: u64,
+    divergences: u64,
+    first: Option<String>,
+}
+
+pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
+    let recording = Recording::open(&args.run)?;
+    let header = &recording.header;
+    let folder = EnvironmentFolder::open(&header.environment)?;
+    // The limits the run was made with, not those the manifest has now.
+    let limits = header.settings.get("limits").cloned().unwrap_or_default();
+    let limits: Limits = serde_json::from_value(limits).or(Kind::Input)?;
+    let environment = catalog::environment(&folder, &limits, json).await?;
+    let changed: Vec<String> = environment
+        .specs()
+        .iter()
+        .filter(|spec| header.tools.get(&spec.name) != Some(&spec.pinned))
+        .map(|spec| spec.name.clone())
+        .collect();
+    let verdicts = if args.execute { verdicts(&args.run)? } else { BTreeMap::new() };
+    let progress = Progress::new("trees replayed", recording.trees.len() as u64, json);
+    let mut report = Report::default();
+    for (task, tree) in &recording.trees {
+        report.trees += 1;
+        report.steps += tree.len() as u64;
+        let mut found = plumbline::replay(&environment, tree).await.or(Kind::External)?;
+        if let (None, Some(verdicts)) = (&found, verdicts.get(task)) {
+            let evidence = plumbline::replay_evidence(&environment, tree, verdicts).await;
+            let (divergence, calls) = evidence.or(Kind::External)?;
+            report.evidence += calls;
+            found = divergence;
+        }
+        if let Some(divergence) = found {
+            report.divergences += 1;
+            report.first.get_or_insert_with(|| divergence.to_string());
+        }
+        progress.set(report.trees, |_| String::new());
+    }
+    progress.finish();
+    conclude(&report, &changed, json)
+}
+
+fn conclude(report: &Report, changed: &[String], json: bool) -> Result<()> {
+    let Report { trees, steps, evidence, divergences, first } = report;
+    if json {
+        println!("{}", serde_json::to_string(report).or(Kind::External)?);
+    }
+    let Some(first) = first else {
+        if !json {
+            println!("{trees} trees, {steps} steps, {evidence} pieces of evidence: no divergence");
+        }
+        return Ok(());
+    };
+    let mut message = format!("{divergences} of {trees} trees diverge. The first:\n{first}");
+    if !changed.is_empty() {
+        let tools = changed.join(", ");
+        message += &format!("\nthe data of these tools is not what was recorded: {tools}");
+    }
+    Err(Failure::say(Kind::Finding, message))
+}

@@ -1,0 +1,245 @@
+//! `plumb show`: a run's trajectories, or the steps of one with labels, reasons, evidence.
+
+use plumbline::store::Recording;
+use plumbline::{
+    Action, Ending, Evidence, Gold, Node, NodeId, Observation, StepLabel, TaskId, Tree,
+    Verdict, View, exact_match,
+};
+use serde_json::json;
+
+use crate::args::ShowArgs;
+use crate::failure::{Failure, Kind, Result};
+use crate::label::{Verdicts, tasks, verdicts, view};
+use crate::manifest::EnvironmentFolder;
+
+/// Characters of an observation that are shown without `--full`.
+const BRIEF_CHARS: usize = 240;
+
+pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
+    let view = view(&args.view)?;
+    let recording = Recording::open(&args.run)?;
+    let verdicts = verdicts(&args.run)?;
+    // A run can be looked at where its environment is not at hand.
+    let folder = EnvironmentFolder::open(&recording.header.environment).ok();
+    let gold = folder.as_ref().and_then(|folder| folder.gold().ok()).unwrap_or_default();
+    let Some(name) = &args.trajectory else {
+        let rows = recording.trees.values().flat_map(|tree| {
+            let gold = gold.get(tree.task());
+            let leaves = tree.leaves().into_iter();
+            leaves.map(|leaf| row(tree, leaf, gold, of(&verdicts, tree), view)).collect::<Vec<_>>()
+        });
+        list(rows, json);
+        return Ok(());
+    };
+    let (tree, leaf) = find(&recording, name)?;
+    let questions = folder.as_ref().and_then(|folder| tasks(folder, &recording).ok());
+    let question = questions.as_ref().and_then(|tasks| tasks.get(tree.task()));
+    let trajectory = Trajectory {
+        tree,
+        leaf,
+        question: question.map(|task| task.prompt.as_str()),
+        gold: gold.get(tree.task()),
+        verdicts: of(&verdicts, tree),
+        view,
+    };
+    if json {
+        println!("{}", trajectory.to_json());
+    } else {
+        print!("{}", trajectory.to_text(args.full));
+    }
+    Ok(())
+}
+
+fn of<'v>(verdicts: &'v Verdicts, tree: &Tree) -> &'v [Verdict] {
+    verdicts.get(tree.task()).map_or(&[], Vec::as_slice)
+}
+
+/// A trajectory by `TASK` (its first leaf) or `TASK:STEP`.
+fn find<'r>(recording: &'r Recording, name: &str) -> Result<(&'r Tree, NodeId)> {
+    let (task, step) = name.rsplit_once(':').map_or((name, None), |(t, s)| (t, Some(s)));
+    let unknown = |message: String| Failure::say(Kind::Usage, message);
+    let tree = recording.trees.get(&TaskId(task.to_owned())).ok_or_else(|| {
+        let known = recording.trees.keys().map(|task| task.0.as_str());
+        let near = crate::settings::nearest(task, known);
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+        unknown(format!("the run has no task {task:?}{hint}"))
+    })?;
+    let leaf = match step {
+        None => tree.leaves().first().copied(),
+        Some(step) => step.parse().ok().map(NodeId).filter(|id| tree.get(*id).is_some()),
+    };
+    let leaf = leaf.ok_or_else(|| unknown(format!("{name}: the task has no such step")))?;
+    Ok((tree, leaf))
+}
+
+struct Row {
+    name: String,
+    ending: String,
+    correct: Option<bool>,
+    labels: String,
+    answer: String,
+}
+
+fn row(tree: &Tree, leaf: NodeId, gold: Option<&Gold>, verdicts: &[Verdict], view: View) -> Row {
+    let path = tree.path(leaf);
+    let answer = answer(path.last().map(|(_, node)| node.as_ref()));
+    let labels = path.iter().map(|(id, _)| match view.label(*id, verdicts) {
+        Some((StepLabel::Good, _)) => '+',
+        Some((StepLabel::Neutral, _)) => '0',
+        Some((StepLabel::Bad, _)) => '-',
+        None => '.',
+    });
+    Row {
+        name: format!("{}:{leaf}", tree.task()),
+        ending: ending(tree.ending(leaf)),
+        correct: gold.map(|gold| exact_match(answer.unwrap_or(""), &gold.answers())),
+        labels: labels.collect(),
+        answer: answer.unwrap_or("").to_owned(),
+    }
+}
+
+fn list(rows: impl Iterator<Item = Row>, json: bool) {
+    if !json {
+        println!("{:<28} {:<10} {:<8} {:<7} answer", "trajectory", "steps", "correct", "ending");
+    }
+    for Row { name, ending, correct, labels, answer } in rows {
+        if json {
+            println!(
+                "{}",
+                json!({ "trajectory": name, "ending": ending, "correct": correct,
+                    "labels": labels, "answer": answer })
+            );
+            continue;
+        }
+        let correct = correct.map_or("-", |correct| if correct { "yes" } else { "no" });
+        println!("{name:<28} {labels:<10} {correct:<8} {ending:<8} {}", brief(&answer, 60));
+    }
+}
+
+fn ending(ending: Option<&Ending>) -> String {
+    match ending {
+        None => "unfinished".into(),
+        Some(Ending::Answered) => "answered".into(),
+        Some(Ending::Exhausted { budget }) => format!("out of {budget}"),
+        Some(Ending::Aborted { boundary, message }) => format!("aborted by {boundary}: {message}"),
+    }
+}
+
+fn answer(node: Option<&Node>) -> Option<&str> {
+    match &node?.step.proposal.action {
+        Action::Answer { text } => Some(text),
+        Action::Calls { .. } | Action::Malformed { .. } => None,
+    }
+}
+
+struct Trajectory<'r> {
+    tree: &'r Tree,
+    leaf: NodeId,
+    question: Option<&'r str>,
+    gold: Option<&'r Gold>,
+    verdicts: &'r [Verdict],
+    view: View,
+}
+
+impl Trajectory<'_> {
+    fn to_json(&self) -> serde_json::Value {
+        let steps: Vec<serde_json::Value> = self
+            .tree
+            .path(self.leaf)
+            .into_iter()
+            .map(|(id, node)| {
+                let label = self.view.label(id, self.verdicts).map(|(label, _)| label);
+                let own: Vec<&Verdict> =
+                    self.verdicts.iter().filter(|verdict| verdict.node == id).collect();
+                json!({ "node": id, "label": label, "step": node.step, "verdicts": own })
+            })
+            .collect();
+        json!({
+            "task": self.tree.task(),
+            "question": self.question,
+            "gold": self.gold,
+            "ending": self.tree.ending(self.leaf),
+            "steps": steps,
+        })
+    }
+
+    fn to_text(&self, full: bool) -> String {
+        let chars = if full { usize::MAX } else { BRIEF_CHARS };
+        let mut text = format!("task {}\n", self.tree.task());
+        if let Some(question) = self.question {
+            text += &format!("question: {question}\n");
+        }
+        if let Some(gold) = self.gold {
+            text += &format!("gold: {}\n", gold.answers().join(" | "));
+        }
+        for (id, node) in self.tree.path(self.leaf) {
+            text += &format!("\nstep {id}  {}\n", self.label(id));
+            text += &format!("  {}\n", indented(&brief(&node.step.proposal.text, chars)));
+            for observation in &node.step.observations {
+                let mark = match observation {
+                    Observation::Output { .. } => "=>".to_owned(),
+                    Observation::Fault { fault, .. } => format!("!! {fault:?}:"),
+                };
+                text += &format!("  {mark} {}\n", indented(&brief(observation.text(), chars)));
+            }
+            for verdict in self.verdicts.iter().filter(|verdict| verdict.node == id) {
+                text += &format!("  {}\n", self.verdict(verdict));
+            }
+        }
+        text + &format!("\nending: {}\n", ending(self.tree.ending(self.leaf)))
+    }
+
+    fn label(&self, node: NodeId) -> String {
+        match self.view.label(node, self.verdicts) {
+            Some((label, _)) => format!("[{label}]"),
+            None => "[no label]".into(),
+        }
+    }
+
+    fn verdict(&self, verdict: &Verdict) -> String {
+        let label = verdict.label.map_or("-", StepLabel::as_str);
+        let evidence: Vec<String> =
+            verdict.evidence.iter().map(|evidence| self.evidence(evidence)).collect();
+        let evidence = match evidence.as_slice() {
+            [] => String::new(),
+            some => format!(" ({})", some.join("; ")),
+        };
+        format!("{:<18} {label:<8} {}{evidence}", verdict.verifier.name(), verdict.reason)
+    }
+
+    fn evidence(&self, evidence: &Evidence) -> String {
+        match evidence {
+            Evidence::Execution { call, result } => {
+                format!("executed {} -> {}", call.tool, result.short())
+            }
+            Evidence::Step { node } => format!("step {node}"),
+            Evidence::Rollouts { sampled, succeeded } => {
+                format!("{succeeded} of {sampled} rollouts succeeded")
+            }
+            Evidence::Span { node, observation, range } => {
+                let step = self.tree.get(*node).map(|node| &node.step);
+                let text = step.and_then(|step| match observation {
+                    None => Some(step.proposal.text.as_str()),
+                    Some(index) => {
+                        let index = usize::try_from(*index).ok()?;
+                        step.observations.get(index).map(Observation::text)
+                    }
+                });
+                let span = text.and_then(|text| text.get(range.clone())).unwrap_or("?");
+                format!("step {node}: {:?}", brief(span, 80))
+            }
+        }
+    }
+}
+
+/// The beginning of a text, and how much of it is missing.
+fn brief(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        None => text.trim_end().to_owned(),
+        Some((at, _)) => format!("{}… (+{} chars)", &text[..at], text[at..].chars().count()),
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n     ")
+}
