@@ -8,6 +8,7 @@ mod limits;
 mod scratch;
 mod step;
 mod task;
+mod text;
 mod tree;
 mod verdict;
 
@@ -25,8 +26,10 @@ mod replay;
 mod outcome;
 mod summary;
 
+pub mod import;
 pub mod protocol;
 pub mod store;
+pub mod verifiers;
 
 pub use action::{Action, ToolCall};
 pub use call_cache::CallCache;
