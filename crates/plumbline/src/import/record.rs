@@ -455,7 +455,7 @@ mod tests {
             ("[{}]\n\nmore", "f.json:3: there is more after the end"),
             ("[{\"a\":\n", "f.json:2: the file ends inside a record"),
             ("[\n{\"a\":\n 1,\n}]", "f.json:4: not JSON: trailing comma"),
-            ("[{]", "f.json:1: the file ends inside"),
+            ("[{]", "f.json:1: not JSON: key must be a string"),
             ("{\"a\": \"\u{7}\"}", "f.json:1: not JSON: control character"),
         ] {
             let error = read(text).expect_err(text);
