@@ -1,0 +1,22 @@
+//! The command as its users run it. One binary; a module a concern.
+
+/// A small environment of its own for each test, and `plumb` run in it.
+mod world;
+
+/// Episodes from question to labelled trajectory: run, label, show, replay.
+mod episodes;
+/// What a model gets wrong, and how the loop answers it.
+mod mistakes;
+/// Kill, resume, interrupt, damage.
+mod recovery;
+/// Bad input and missing parts: the message and the exit code.
+mod refusals;
+
+/// The shipped environments, and their own checks.
+mod shipped;
+
+/// A real model in this process; skipped where the model file is not in the cache.
+mod model;
+
+/// The repository's own rules.
+mod tidy;
