@@ -1,0 +1,6 @@
+//! The crate against real servers on the loopback interface.
+
+mod server;
+
+/// Chat endpoints: good ones, busy ones, broken ones.
+mod endpoint;
