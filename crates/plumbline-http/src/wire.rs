@@ -146,6 +146,8 @@ fn message(message: &Message) -> Value {
             json!({"role": role, "content": text})
         }
         Message::Assistant { calls, .. } => {
+            // Arguments that were no JSON are a JSON string here: a server that renders them
+            // into a template reads them first, and refuses the whole conversation.
             let calls = calls.iter().map(|call| {
                 let function =
                     json!({"name": call.tool, "arguments": call.args.to_string()});
@@ -167,33 +169,22 @@ fn tool(spec: &ToolSpec) -> Value {
     json!({"type": "function", "function": function})
 }
 
-/// The assistant message as [`Protocol::Openai`] reads it: `content`, and `tool_calls` where
-/// there are some. What servers put differently is put right; what the model got wrong, such
-/// as arguments that are not JSON, is kept.
+/// The fields of an assistant message that [`Protocol::Openai`] reads, as they came: it
+/// copes with what servers put differently, and what the model got wrong, such as arguments
+/// that are not JSON, belongs in the record.
 fn assistant_text(message: &Value) -> String {
-    let calls = message.get("tool_calls").and_then(Value::as_array);
-    let calls: Vec<Value> = (0u32..)
-        .zip(calls.into_iter().flatten())
-        .map(|(index, call)| {
-            let id = call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-            let id = id.map_or_else(|| format!("call_{index}"), str::to_owned);
-            let function = call.get("function").unwrap_or(&Value::Null);
-            let name = function.get("name").and_then(Value::as_str).unwrap_or_default();
-            // The format wants a string of JSON; some servers give the object itself.
-            let arguments = match function.get("arguments") {
-                Some(Value::String(text)) => text.clone(),
-                Some(Value::Null) | None => "{}".to_owned(),
-                Some(value) => value.to_string(),
-            };
-            let function = json!({"name": name, "arguments": arguments});
-            json!({"id": id, "type": "function", "function": function})
-        })
-        .collect();
-    let content = content(message);
-    if calls.is_empty() {
-        return json!({"content": content.unwrap_or_default()}).to_string();
+    let mut text = Map::new();
+    for name in ["content", "reasoning", "reasoning_content", "tool_calls"] {
+        match message.get(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(items)) if items.is_empty() => {}
+            Some(value) => {
+                text.insert(name.to_owned(), value.clone());
+            }
+        }
     }
-    json!({"content": content, "tool_calls": calls}).to_string()
+    text.entry("content").or_insert_with(|| content(message).into());
+    Value::Object(text).to_string()
 }
 
 /// The text of a message: a string, or the text parts of a list; a refusal, which the format
@@ -283,25 +274,26 @@ mod tests {
     }
 
     #[test]
-    fn an_assistant_message_is_put_right_and_not_made_better() {
-        let message = json!({"content": null, "tool_calls": [
-            {"function": {"name": "search", "arguments": {"query": "x"}}},
-            {"id": "c", "function": {"name": "open", "arguments": "{broken"}},
-        ]});
-        let text: Value = serde_json::from_str(&assistant_text(&message)).expect("JSON");
-        assert_eq!(
-            text,
-            json!({"content": null, "tool_calls": [
-                {"id": "call_0", "type": "function",
-                    "function": {"name": "search", "arguments": "{\"query\":\"x\"}"}},
-                {"id": "c", "type": "function",
-                    "function": {"name": "open", "arguments": "{broken"}},
-            ]})
-        );
-        let parts = json!({"content": [{"type": "text", "text": "a"}, {"text": "b"}]});
-        assert_eq!(assistant_text(&parts), r#"{"content":"ab"}"#);
+    fn an_assistant_message_is_kept_as_it_came() {
+        let text = |message: Value| assistant_text(&message);
+        let call = json!([{"index": 0, "id": "c", "type": "function",
+            "function": {"name": "open", "arguments": "{broken"}}]);
+        let message = json!({"role": "assistant", "content": null, "reasoning": "hm",
+            "reasoning_content": null, "tool_calls": call, "audio": null});
+        let kept = json!({"content": null, "reasoning": "hm", "tool_calls": call});
+        assert_eq!(text(message), kept.to_string());
+        let bare = json!({"content": "Paris", "tool_calls": [], "refusal": null});
+        assert_eq!(text(bare), r#"{"content":"Paris"}"#);
         let refusal = json!({"content": null, "refusal": "no"});
-        assert_eq!(assistant_text(&refusal), r#"{"content":"no"}"#);
+        assert_eq!(text(refusal), r#"{"content":"no"}"#);
+        assert_eq!(text(json!("no object")), r#"{"content":null}"#);
+    }
+
+    #[test]
+    fn text_may_come_in_parts() {
+        let parts = json!({"content": [{"type": "text", "text": "a"}, {"text": "b"}]});
+        assert_eq!(content(&parts), Some("ab".into()));
+        assert_eq!(content(&json!({"content": 3})), None);
     }
 
     #[test]

@@ -143,10 +143,58 @@ async fn a_stop_string_that_was_cut_off_is_given_back() {
     })
     .await;
     let endpoint = endpoint(settings(&server.url));
+    let tools = tools();
+    let prompt = prompt(Protocol::SearchR1, &tools, vec![]);
     for (reply, expected) in cases {
-        let proposals = ask(&endpoint, 1).await.expect("the server is well");
+        let proposals = endpoint.propose(&prompt, &[1]).await.expect("it is well");
         assert_eq!(proposals[0].text, expected, "{reply}");
     }
+}
+
+#[tokio::test]
+async fn tools_are_offered_and_calls_read() {
+    let call = json!({"id": "c7", "type": "function",
+        "function": {"name": "search", "arguments": "{\"query\":\"France\"}"}});
+    let sent = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    let message = sent.clone();
+    let reply = completion(&[json!({"message": message, "finish_reason": "tool_calls"})]);
+    let server = Server::start(move |_, asked| {
+        if asked.body.get("tool_choice").is_some() {
+            let message = json!({"role": "assistant", "content": "Paris"});
+            return Reply::json(200, &completion(&[json!({"message": message})]));
+        }
+        Reply::json(200, &reply)
+    })
+    .await;
+    let endpoint = endpoint(settings(&server.url));
+    let tools = tools();
+    let first = prompt(Protocol::Openai, &tools, vec![]);
+    let called = endpoint.propose(&first, &[1]).await.expect("it is well").remove(0);
+    let [one] = called.action.calls() else { panic!("one call: {called:?}") };
+    assert_eq!((one.id.as_str(), one.tool.as_str()), ("c7", "search"));
+    assert_eq!(one.args, json!({"query": "France"}));
+    let body = server.asked().remove(0).body;
+    let function = json!({"name": "search", "description": "Searches.",
+        "parameters": tools[0].parameters});
+    assert_eq!(body["tools"], json!([{"type": "function", "function": function}]));
+    assert_eq!(body.get("stop"), None);
+
+    let observation =
+        Observation::Output { text: "Paris is it.".into(), data: Value::Null };
+    let turn = Turn { proposal: &called, observations: &[observation] };
+    let last = Prompt { last: true, ..prompt(Protocol::Openai, &tools, vec![turn]) };
+    let answer = endpoint.propose(&last, &[1]).await.expect("it is well").remove(0);
+    assert_eq!(answer.action, answered("Paris"));
+    assert_eq!(answer.text, r#"{"content":"Paris"}"#);
+    let body = server.asked().remove(1).body;
+    assert_eq!(body["tool_choice"], "none");
+    assert_eq!(body["tools"], server.asked()[0].body["tools"], "the prefix stays");
+    assert_eq!(body["messages"][2], sent);
+    let shown = &body["messages"][3];
+    assert_eq!((&shown["role"], &shown["tool_call_id"]), (&json!("tool"), &json!("c7")));
+    assert!(
+        shown["content"].as_str().is_some_and(|text| text.starts_with("Paris is it."))
+    );
 }
 
 #[tokio::test]
