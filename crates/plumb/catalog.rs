@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use plumbline::policies::{Baseline, Scripted};
+use plumbline::policies::{Scripted};
 use plumbline::verifiers::{
     AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, WellFormed,
 };
@@ -29,12 +29,12 @@ const VERIFIERS: [&str; 6] = [
 /// A verifier by name.
 pub(crate) fn verifier(name: &str) -> Result<Box<dyn Verifier>> {
     Ok(match name {
-        "well-formed" => Box::new(WellFormed::new()),
-        "repeat" => Box::new(Repeat::new()),
-        "retrieval-gain" => Box::new(RetrievalGain::new()),
-        "retrieval-gain-gold" => Box::new(RetrievalGainGold::new()),
-        "answer-support" => Box::new(AnswerSupport::new()),
-        "answer-correct" => Box::new(AnswerCorrect::new()),
+        "well-formed" => Box::new(WellFormed::default()),
+        "repeat" => Box::new(Repeat::default()),
+        "retrieval-gain" => Box::new(RetrievalGain::default()),
+        "retrieval-gain-gold" => Box::new(RetrievalGainGold::default()),
+        "answer-support" => Box::new(AnswerSupport::default()),
+        "answer-correct" => Box::new(AnswerCorrect::default()),
         _ => {
             let near = nearest(name, VERIFIERS.into_iter());
             let hint = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
@@ -50,10 +50,10 @@ pub(crate) async fn policy(settings: &Settings, json: bool) -> Result<Arc<dyn Po
     let name = settings.policy.as_str();
     let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
     match kind {
-        "baseline" if rest.is_empty() => Ok(Arc::new(Baseline::new())),
+        "baseline" if rest.is_empty() => todo_baseline(),
         "scripted" => {
             let kind = if Path::new(rest).exists() { Kind::Input } else { Kind::Usage };
-            Ok(Arc::new(Scripted::from_file(Path::new(rest)).or(kind)?))
+            Ok(Arc::new(Scripted::from_file(Path::new(rest)).blame(kind)?))
         }
         "llama" => llama(rest, settings, json).await,
         "openai" => openai(rest, settings),
@@ -70,8 +70,138 @@ pub(crate) async fn policy(settings: &Settings, json: bool) -> Result<Arc<dyn Po
     }
 }
 
-#[cfg(feature = "openai-placeholder")]
-fn never() {}
+/// An environment with its tools, their data indexed. One index serves every tool over a
+/// corpus.
+pub(crate) async fn environment(
+    folder: &EnvironmentFolder,
+    limits: &Limits,
+    json: bool,
+) -> Result<Environment> {
+    let manifest = &folder.manifest;
+    let mut corpora = Corpora::default();
+    let mut tools: Vec<Arc<dyn Tool>> = Vec::with_capacity(manifest.tools.len());
+    for tool in &manifest.tools {
+        tools.push(corpora.tool(tool, &folder.dir, json).await?);
+    }
+    Ok(Environment::new(EnvironmentParts {
+        name: manifest.name.clone(),
+        prompt: folder.prompt.clone(),
+        protocol: manifest.protocol,
+        thought_chars_max: manifest.thought_chars_max,
+        limits: limits.clone(),
+        tools,
+    })?)
+}
+
+#[cfg(not(all(feature = "search", feature = "http", feature = "llama")))]
+fn not_built(what: &str, feature: &str) -> Failure {
+    let message = format!(
+        "{what} is not in this build; build it with: \
+         cargo build --release --features {feature}"
+    );
+    Failure::say(Kind::Missing, message)
+}
+
+/// The corpora an environment's tools work over, each opened once.
+#[cfg(feature = "search")]
+#[derive(Default)]
+struct Corpora {
+    opened: std::collections::BTreeMap<PathBuf, Arc<plumbline_search::Index>>,
+}
+
+#[cfg(feature = "search")]
+impl Corpora {
+    async fn tool(
+        &mut self,
+        tool: &ToolManifest,
+        dir: &Path,
+        json: bool,
+    ) -> Result<Arc<dyn Tool>> {
+        use plumbline_search::{Open, Search, SearchSettings};
+        Ok(match tool {
+            ToolManifest::Search { corpus, top_k, passage_chars_max } => {
+                let index = self.index(&dir.join(corpus), json).await?;
+                let settings = SearchSettings {
+                    top_k: top_k.unwrap_or(3),
+                    top_k_max: 10,
+                    passage_chars_max: passage_chars_max.unwrap_or(500),
+                };
+                Arc::new(Search::new(index, settings))
+            }
+            ToolManifest::Open { corpus } => {
+                Arc::new(Open::new(self.index(&dir.join(corpus), json).await?))
+            }
+        })
+    }
+
+    async fn index(
+        &mut self,
+        corpus: &Path,
+        json: bool,
+    ) -> Result<Arc<plumbline_search::Index>> {
+        if let Some(index) = self.opened.get(corpus) {
+            return Ok(Arc::clone(index));
+        }
+        let manifest: CorpusManifest = read_toml(&corpus.join("corpus.toml"))?;
+        let documents = corpus.join(&manifest.documents);
+        let cache = cache_dir()?.join("indexes");
+        let index = tokio::task::spawn_blocking(move || open_index(&manifest, &documents, &cache, json))
+            .await
+            .blame(Kind::External)??;
+        self.opened.insert(corpus.to_owned(), Arc::clone(&index));
+        Ok(index)
+    }
+}
+
+#[cfg(feature = "search")]
+fn open_index(
+    manifest: &CorpusManifest,
+    documents: &Path,
+    cache: &Path,
+    json: bool,
+) -> Result<Arc<plumbline_search::Index>> {
+    use plumbline_search::{Corpus, Index, IndexError, Progress};
+    let blame = |error: IndexError| {
+        let kind = match &error {
+            IndexError::Corpus(_) => Kind::Input,
+            _ => Kind::External,
+        };
+        Failure::new(kind, error)
+    };
+    let corpus = Corpus::open(documents).map_err(|error| blame(IndexError::Corpus(error)))?;
+    if let Some(expected) = &manifest.sha256 {
+        let found = crate::manifest::sha256(documents)?;
+        if !found.eq_ignore_ascii_case(expected) {
+            eprintln!(
+                "warning: {} is not the file its corpus.toml names: sha256 {found}",
+                documents.display()
+            );
+        }
+    }
+    let progress = crate::progress::Progress::new("indexing (MB)", corpus.bytes() / 1_000_000, json);
+    let index = Index::open_or_build(&corpus, cache, &|state| match state {
+        Progress::Waiting => progress.set(0, |_| "waiting for another process".into()),
+        Progress::Indexing { documents, bytes, .. } => {
+            progress.set(bytes / 1_000_000, |_| format!("{documents} documents"));
+        }
+        Progress::Finishing => {
+            progress.set(corpus.bytes() / 1_000_000, |_| "writing".into());
+        }
+    });
+    progress.finish();
+    index.map_err(blame)
+}
+
+#[cfg(not(feature = "search"))]
+#[derive(Default)]
+struct Corpora;
+
+#[cfg(not(feature = "search"))]
+impl Corpora {
+    async fn tool(&mut self, _: &ToolManifest, _: &Path, _: bool) -> Result<Arc<dyn Tool>> {
+        Err(not_built("the tools search and open", "search"))
+    }
+}
 
 #[cfg(not(feature = "http"))]
 fn openai(_rest: &str, _settings: &Settings) -> Result<Arc<dyn Policy>> {
@@ -83,23 +213,27 @@ async fn llama(_rest: &str, _settings: &Settings, _json: bool) -> Result<Arc<dyn
     Err(not_built("the policy llama", "llama"))
 }
 
-/// An environment with its tools, their data indexed.
-pub(crate) async fn environment(
-    folder: &EnvironmentFolder,
-    limits: &Limits,
-    json: bool,
-) -> Result<Environment> {
-    let manifest = &folder.manifest;
-    let mut tools: Vec<Arc<dyn Tool>> = Vec::with_capacity(manifest.tools.len());
-    for tool in &manifest.tools {
-        tools.push(self::tool(tool, &folder.dir, json).await?);
-    }
-    Ok(Environment::new(EnvironmentParts {
-        name: manifest.name.clone(),
-        prompt: folder.prompt.clone(),
-        protocol: manifest.protocol,
-        thought_chars_max: manifest.thought_chars_max,
-        limits: limits.clone(),
-        tools,
-    })?)
+#[cfg(feature = "http")]
+fn openai(rest: &str, settings: &Settings) -> Result<Arc<dyn Policy>> {
+    Err(Failure::say(Kind::Missing, "soon"))
 }
+
+#[cfg(feature = "llama")]
+async fn llama(rest: &str, settings: &Settings, json: bool) -> Result<Arc<dyn Policy>> {
+    Err(Failure::say(Kind::Missing, "soon"))
+}
+
+/// Where models, indexes and downloads are kept: `PLUMBLINE_CACHE`, else the user's cache.
+pub(crate) fn cache_dir() -> Result<PathBuf> {
+    let given = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    given("PLUMBLINE_CACHE")
+        .or_else(|| given("XDG_CACHE_HOME").map(|dir| dir.join("plumbline")))
+        .or_else(|| given("HOME").map(|dir| dir.join(".cache").join("plumbline")))
+        .ok_or_else(|| Failure::say(Kind::Usage, "set PLUMBLINE_CACHE to a folder for caches"))
+}
+
+/// What there is and what is missing, for `plumb doctor`.
+pub(crate) fn components() -> Vec<Component> {
+    vec![]
+}
+fn todo_baseline() -> Result<Arc<dyn Policy>> { Err(Failure::say(Kind::Missing, "soon")) }

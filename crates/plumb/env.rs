@@ -142,11 +142,11 @@ impl Probe<'_> {
             })?;
             let action = protocol.parse(&text).action;
             let proposal = Proposal { text, action, seed: 0, tokens: None, elided: vec![] };
-            let step = episode.act(proposal).await.or(Kind::External)?;
-            let id = tree.push(Arc::new(Node { parent, step })).or(Kind::External)?;
+            let step = episode.act(proposal).await.blame(Kind::External)?;
+            let id = tree.push(Arc::new(Node { parent, step })).blame(Kind::External)?;
             parent = Some(id);
         }
-        tree.end(parent, Ending::Answered).or(Kind::External)?;
+        tree.end(parent, Ending::Answered).blame(Kind::External)?;
         Ok(tree)
     }
 
@@ -162,7 +162,7 @@ impl Probe<'_> {
         let mut refusal = None;
         for verifier in verifiers {
             let verdicts = label(verifier.as_ref(), self.task, Some(self.gold), tree).await;
-            let mut verdicts = verdicts.or(Kind::Input)?.into_iter();
+            let mut verdicts = verdicts.blame(Kind::Input)?.into_iter();
             let bad = verdicts.find(|verdict| verdict.label == Some(StepLabel::Bad));
             let said = bad.map(|bad| format!("{}: {}", bad.verifier, bad.reason));
             refusal = refusal.or(said);

@@ -55,11 +55,11 @@ impl Failure {
 
 /// Says whose turn it is when this fails.
 pub(crate) trait Blame<T> {
-    fn or(self, kind: Kind) -> Result<T>;
+    fn blame(self, kind: Kind) -> Result<T>;
 }
 
 impl<T, E: Into<anyhow::Error>> Blame<T> for std::result::Result<T, E> {
-    fn or(self, kind: Kind) -> Result<T> {
+    fn blame(self, kind: Kind) -> Result<T> {
         self.map_err(|error| Failure::new(kind, error))
     }
 }

@@ -43,7 +43,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .or(Kind::External)?;
+        .blame(Kind::External)?;
     let json = arguments.json;
     let done = runtime.block_on(async {
         match &arguments.command {

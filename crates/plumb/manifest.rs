@@ -45,10 +45,10 @@ pub(crate) enum ToolManifest {
         corpus: PathBuf,
         /// Documents a search returns, unless the call says otherwise.
         #[serde(default)]
-        top_k: Option<usize>,
+        top_k: Option<u32>,
         /// Characters of each document that are shown.
         #[serde(default)]
-        passage_chars_max: Option<usize>,
+        passage_chars_max: Option<u32>,
     },
     /// Reads a whole document of a corpus.
     Open {
@@ -210,6 +210,15 @@ pub(crate) fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<(usize,
         values.push((index + 1, value));
     }
     Ok(values)
+}
+
+/// The SHA-256 of a file, read in pieces.
+pub(crate) fn sha256(path: &Path) -> Result<String> {
+    let digest = fs::File::open(path).and_then(plumbline::Digest::of_reader);
+    let digest = digest.map_err(|error| {
+        Failure::say(Kind::External, format!("{}: {error}", path.display()))
+    })?;
+    Ok(digest.to_string())
 }
 
 fn bad_line(path: &Path, line: usize, message: &str) -> Failure {

@@ -28,7 +28,7 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
     let folder = EnvironmentFolder::open(&header.environment)?;
     // The limits the run was made with, not those the manifest has now.
     let limits = header.settings.get("limits").cloned().unwrap_or_default();
-    let limits: Limits = serde_json::from_value(limits).or(Kind::Input)?;
+    let limits: Limits = serde_json::from_value(limits).blame(Kind::Input)?;
     let environment = catalog::environment(&folder, &limits, json).await?;
     let changed: Vec<String> = environment
         .specs()
@@ -42,10 +42,10 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
     for (task, tree) in &recording.trees {
         report.trees += 1;
         report.steps += tree.len() as u64;
-        let mut found = plumbline::replay(&environment, tree).await.or(Kind::External)?;
+        let mut found = plumbline::replay(&environment, tree).await.blame(Kind::External)?;
         if let (None, Some(verdicts)) = (&found, verdicts.get(task)) {
             let evidence = plumbline::replay_evidence(&environment, tree, verdicts).await;
-            let (divergence, calls) = evidence.or(Kind::External)?;
+            let (divergence, calls) = evidence.blame(Kind::External)?;
             report.evidence += calls;
             found = divergence;
         }
@@ -62,7 +62,7 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
 fn conclude(report: &Report, changed: &[String], json: bool) -> Result<()> {
     let Report { trees, steps, evidence, divergences, first } = report;
     if json {
-        println!("{}", serde_json::to_string(report).or(Kind::External)?);
+        println!("{}", serde_json::to_string(report).blame(Kind::External)?);
     }
     let Some(first) = first else {
         if !json {

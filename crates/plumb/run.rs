@@ -132,7 +132,7 @@ async fn grow_all(
             growing.spawn(grow_one(Arc::clone(run), task.clone(), tree));
         }
         let Some(grown) = growing.join_next().await else { break };
-        match grown.or(Kind::External)? {
+        match grown.blame(Kind::External)? {
             Ok(tree) => {
                 score.add(&tree, run);
                 if score.too_many_aborted(&run.settings) {
@@ -256,7 +256,7 @@ impl<'g> Score<'g> {
 fn recorded(out: &Path, header: &RunHeader) -> Result<BTreeMap<TaskId, Tree>> {
     if !out.join("run.json").exists() {
         let strange = out.is_dir()
-            && std::fs::read_dir(out).or(Kind::External)?.next().is_some();
+            && std::fs::read_dir(out).blame(Kind::External)?.next().is_some();
         if strange {
             let message = format!("{}: not empty, and not a run; choose another --out", out.display());
             return Err(Failure::say(Kind::Usage, message));
@@ -352,7 +352,7 @@ async fn stop_on_interrupt(stopper: watch::Sender<bool>) {
 
 fn print(report: &Report, json: bool) -> Result<()> {
     if json {
-        println!("{}", serde_json::to_string(report).or(Kind::External)?);
+        println!("{}", serde_json::to_string(report).blame(Kind::External)?);
         return Ok(());
     }
     let Report { summary, usage, seconds, .. } = report;

@@ -21,7 +21,7 @@ async fn list(name: &str, json: bool) -> Result<()> {
     let environment = catalog::environment(&folder, &folder.manifest.limits, json).await?;
     for spec in environment.specs() {
         if json {
-            println!("{}", serde_json::to_string(spec).or(Kind::External)?);
+            println!("{}", serde_json::to_string(spec).blame(Kind::External)?);
         } else {
             println!("{}  {}", spec.name, spec.description);
             println!("  arguments {}", spec.parameters);
@@ -38,9 +38,9 @@ async fn call(name: &str, tool: &str, args: &str, json: bool) -> Result<()> {
     let folder = EnvironmentFolder::open(name)?;
     let environment = catalog::environment(&folder, &folder.manifest.limits, json).await?;
     let call = ToolCall { id: "call_0".into(), tool: tool.to_owned(), args };
-    let observation = Episode::new(&environment, None).call(&call).await.or(Kind::External)?;
+    let observation = Episode::new(&environment, None).call(&call).await.blame(Kind::External)?;
     if json {
-        println!("{}", serde_json::to_string(&observation).or(Kind::External)?);
+        println!("{}", serde_json::to_string(&observation).blame(Kind::External)?);
     } else {
         println!("{}", observation.text());
     }

@@ -1,6 +1,7 @@
 //! Content digests: what two things are compared by when their bytes are not at hand.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -16,6 +17,20 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest of all that a reader gives, held a piece at a time.
+    pub fn of_reader(mut reader: impl io::Read) -> io::Result<Self> {
+        let mut hasher = Sha256::new();
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            match reader.read(&mut piece) {
+                Ok(0) => return Ok(Self(hasher.finalize().into())),
+                Ok(length) => hasher.update(&piece[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The digest of several byte strings, each preceded by its length, so that moving a
     /// byte from one to the next changes the result.
     pub fn of_parts(parts: &[&[u8]]) -> Self {
@@ -27,7 +42,8 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
-    /// The digest of a value's JSON. Maps are ordered by key, so equal values agree.
+    /// The digest of a value as JSON, byte for byte as the store writes it. Objects keep the
+    /// order they were written in: two that differ in it alone digest differently.
     pub fn of_json<T: Serialize + ?Sized>(value: &T) -> Self {
         let json =
             serde_json::to_vec(value).expect("our nouns serialise: string keys only");
