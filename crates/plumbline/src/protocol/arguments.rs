@@ -188,13 +188,13 @@ pub(super) fn sole_text(call: &ToolCall) -> Option<&str> {
 }
 
 /// Whether a tool name and a text can call this tool, and how many characters the text may
-/// take: its schema must require exactly one property, a string of the conventional name.
+/// take: the schema must know the conventional name as a string and require no other.
 pub(super) fn sole_chars_max(spec: &ToolSpec) -> Option<u64> {
-    let mut required = properties(spec).into_iter().filter(|(_, _, required)| *required);
-    let (name, schema, _) = required.next()?;
-    let fits = required.next().is_none()
-        && name == sole_name(&spec.name)
-        && schema.get("type").and_then(Value::as_str) == Some("string");
+    let sole = sole_name(&spec.name);
+    let properties = properties(spec);
+    let (_, schema, _) = properties.iter().find(|(name, ..)| *name == sole)?;
+    let fits = schema.get("type").and_then(Value::as_str) == Some("string")
+        && properties.iter().all(|(name, _, required)| *name == sole || !required);
     let declared = schema.get("maxLength").and_then(Value::as_u64);
     fits.then(|| declared.unwrap_or(PHRASE_CHARS_MAX).max(1))
 }
@@ -273,5 +273,77 @@ fn bound_integer(map: &mut Map<String, Value>) {
     }
     if least.is_none() && past(&most).unwrap_or(0) > -INTEGER_MAX {
         map.insert("minimum".to_owned(), json!(-INTEGER_MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::tests::{demanding, search_and_open, tool};
+
+    #[test]
+    fn json_is_sorted_and_spaced() {
+        let value = json!({ "b": [1, {}], "a": { "d": "é\n", "c": null } });
+        assert_eq!(to_json(&value), r#"{"a": {"c": null, "d": "é\n"}, "b": [1, {}]}"#);
+    }
+
+    #[test]
+    fn a_schema_is_told_in_one_line() {
+        let [demanding, today, any] = &demanding()[..] else { panic!("three tools") };
+        assert_eq!(
+            signature(demanding),
+            "match_text(count?: integer, mode?: any, tags?: array, text: string, \
+             when?: string)"
+        );
+        assert_eq!(signature(today), "today()");
+        assert_eq!(signature(any), "any()");
+        assert_eq!(example(demanding), json!({ "text": "..." }));
+        assert_eq!(summary(any), "What any does.");
+    }
+
+    #[test]
+    fn whatever_a_schema_leaves_open_is_bounded() {
+        let bounded = |mut schema: Value| {
+            bound(&mut schema);
+            schema
+        };
+        let phrase =
+            json!({ "type": "string", "pattern": r"^[^\n]*$", "maxLength": 200 });
+        assert_eq!(bounded(json!({ "type": "string" })), phrase);
+        assert_eq!(
+            bounded(json!({ "properties": { "a": { "type": "string" } } })),
+            json!({ "properties": { "a": phrase.clone() }, "additionalProperties": false })
+        );
+        assert_eq!(
+            bounded(
+                json!({ "type": "array", "minItems": 9, "items": { "type": "string" } })
+            ),
+            json!({ "type": "array", "minItems": 9, "maxItems": 9, "items": phrase })
+        );
+        assert_eq!(
+            bounded(json!({ "type": "integer", "minimum": 1 })),
+            json!({ "type": "integer", "minimum": 1, "maximum": INTEGER_MAX })
+        );
+        for closed in [
+            json!({ "type": "string", "maxLength": 4000 }),
+            json!({ "type": "string", "enum": ["a"] }),
+            json!({ "type": "integer", "exclusiveMinimum": 0, "maximum": 5 }),
+            json!(true),
+        ] {
+            assert_eq!(bounded(closed.clone()), closed);
+        }
+    }
+
+    #[test]
+    fn one_text_can_call_tools_that_need_no_more() {
+        let lengths: Vec<_> = search_and_open().iter().map(sole_chars_max).collect();
+        assert_eq!(lengths, [Some(200), Some(200)]);
+        let optional = json!({ "properties": {
+            "id": { "type": "string" },
+            "title": { "type": "string", "maxLength": 9 },
+        } });
+        assert_eq!(sole_chars_max(&tool("open", optional.clone())), Some(9));
+        assert_eq!(sole_chars_max(&tool("search", optional)), None);
+        assert!(demanding().iter().all(|tool| sole_chars_max(tool).is_none()));
     }
 }
