@@ -5,6 +5,9 @@
 //! that is busy, bounded in everything it waits for and reads, and silent about its
 //! [`ApiKey`].
 //!
+//! [`download`] brings a GGUF file from the Hugging Face hub into a cache, for whoever runs
+//! models in this process.
+//!
 //! ```
 //! use plumbline::{Policy, Sampling};
 //! use plumbline_http::{ApiKey, Endpoint, EndpointSettings};
@@ -21,6 +24,9 @@
 mod endpoint;
 mod settings;
 
+mod hub;
+mod part;
+
 mod address;
 mod key;
 
@@ -31,5 +37,6 @@ mod wire;
 
 pub use address::{BaseUrl, UrlError};
 pub use endpoint::{Endpoint, EndpointError};
+pub use hub::{Hub, HubError, ModelName, Progress, download};
 pub use key::{ApiKey, KeyError};
 pub use settings::{EndpointSettings, SeedMode, SettingsError};

@@ -174,7 +174,9 @@ fn tool(spec: &ToolSpec) -> Value {
 /// that are not JSON, belongs in the record.
 fn assistant_text(message: &Value) -> String {
     let mut text = Map::new();
-    for name in ["content", "reasoning", "reasoning_content", "tool_calls"] {
+    let said = message.get("content").filter(|said| !said.is_null()).cloned();
+    text.insert("content".to_owned(), said.unwrap_or_else(|| content(message).into()));
+    for name in ["reasoning", "reasoning_content", "tool_calls"] {
         match message.get(name) {
             None | Some(Value::Null) => {}
             Some(Value::Array(items)) if items.is_empty() => {}
@@ -183,7 +185,6 @@ fn assistant_text(message: &Value) -> String {
             }
         }
     }
-    text.entry("content").or_insert_with(|| content(message).into());
     Value::Object(text).to_string()
 }
 

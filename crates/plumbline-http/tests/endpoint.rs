@@ -346,7 +346,8 @@ async fn a_refusal_that_will_not_pass_is_not_tried_again() {
 
 #[tokio::test]
 async fn replies_that_are_no_completions_are_named() {
-    let cases: [(fn() -> Reply, usize, &str); 7] = [
+    type Case = (fn() -> Reply, usize, &'static str);
+    let cases: [Case; 7] = [
         (|| Reply::text(200, "{\"choices\": [,"), 1, "not JSON"),
         (|| Reply::text(200, "<html>"), 1, "not JSON"),
         (|| Reply::json(200, &json!({"object": "list"})), 1, "no choices"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Response, Uri};
-use futures::stream;
+use futures::stream::{self, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -103,7 +103,14 @@ async fn respond(reply: Reply) -> Response<Body> {
             headers.push(("content-length", body.len().to_string()));
             let broken = std::io::Error::other("the server fell over");
             let parts = [Ok(Bytes::copy_from_slice(&body[..bytes])), Err(broken)];
-            (status, headers, Body::from_stream(stream::iter(parts)))
+            // What is written must leave before the connection breaks, or nothing does.
+            let parts = stream::iter(parts).then(|part| async {
+                if part.is_err() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                part
+            });
+            (status, headers, Body::from_stream(parts))
         }
         Reply::Endless => {
             let chunk = Bytes::from_static(&[b' '; 16 * 1024]);

@@ -4,3 +4,6 @@ mod server;
 
 /// Chat endpoints: good ones, busy ones, broken ones.
 mod endpoint;
+
+/// The model hub: whole files, broken ones, missing ones.
+mod hub;
