@@ -263,7 +263,7 @@ pub async fn download(
     Ok(place)
 }
 
-/// The GGUF files of a repository that can be loaded by themselves.
+/// The GGUF files of a repository that the hub vouches for.
 async fn list(
     hub: &Hub,
     client: &Client,
