@@ -38,6 +38,9 @@ mod sampler;
 mod stops;
 mod vocabulary;
 
+#[cfg(test)]
+mod tests;
+
 pub use llama::{Llama, LlamaError};
 pub use model::{
     DEFAULT_MODEL, DEFAULT_MODEL_SHA256, DEFAULT_QUANTISATION, resolve,
