@@ -80,7 +80,7 @@ fn document(facts: &Facts, id: EntityId) -> anyhow::Result<Document> {
     Ok(Document { id: entity.key.clone(), title: entity.title.clone(), text })
 }
 
-/// A template with its holes filled and their number; `None` if the entity lacks a field.
+/// A template with its holes filled and the number of facts it says; `None` if the entity lacks a field.
 /// `{field}` is the value; `{Field}` is the value with a capital letter.
 fn fill(
     facts: &Facts,
@@ -106,7 +106,7 @@ fn fill(
         filled.push_str(&rest[..start]);
         let capital = hole.starts_with(char::is_uppercase);
         filled.push_str(&if capital { capitalised(&words) } else { words });
-        holes += 1;
+        holes += usize::from(field != "name");
         rest = &rest[end + 1..];
     }
     filled.push_str(rest);

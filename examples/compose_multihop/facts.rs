@@ -65,6 +65,9 @@ pub(crate) struct Kind {
     /// The last word of a name is an alias where no other entity's name ends in it.
     #[serde(default)]
     surnames: bool,
+    /// Questions may begin at one: `false` for what readers know anyway.
+    #[serde(default = "yes")]
+    pub(crate) begins: bool,
     /// A document's sentences: one is chosen from each list.
     pub(crate) sentences: Vec<Vec<String>>,
     /// What may be known.
@@ -89,6 +92,8 @@ pub(crate) struct Field {
     optional: bool,
     /// Asks for the value: `Who painted {}?`
     pub(crate) ask: Option<String>,
+    /// Asks the same with the entity at the end: long descriptions would split `ask`.
+    ask_long: Option<String>,
     /// Names what a reference leads to: `the painter of {}`.
     pub(crate) of: Option<String>,
     /// Says the fact of its entity: `was painted by {}`.
@@ -116,19 +121,28 @@ pub(crate) enum Holds {
 impl Facts {
     /// Reads and checks every `*.toml` in a folder.
     pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
-        let mut kinds = BTreeMap::new();
         let listing = std::fs::read_dir(folder)
             .with_context(|| format!("cannot list {}", folder.display()))?;
+        let mut tables = BTreeMap::new();
         for file in listing {
             let path = file?.path();
             let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
-            let Some(name) = name.strip_suffix(".toml") else { continue };
+            let Some(kind) = name.strip_suffix(".toml") else { continue };
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
+            tables.insert(kind.to_owned(), text);
+        }
+        Self::parse(&tables)
+    }
+
+    /// The same from texts, by the name of their kind.
+    fn parse(tables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let mut kinds = BTreeMap::new();
+        for (name, text) in tables {
             let mut kind: Kind =
-                toml::from_str(&text).with_context(|| format!("{name}.toml"))?;
-            kind.name = name.to_owned();
-            kinds.insert(name.to_owned(), kind);
+                toml::from_str(text).with_context(|| format!("{name}.toml"))?;
+            kind.name = name.clone();
+            kinds.insert(name.clone(), kind);
         }
         Self::link(kinds)
     }
@@ -227,8 +241,13 @@ impl Kind {
                 field.holds == Holds::Year || field.when.is_none(),
                 "{at}: `when` is for years"
             );
-            let words = [&field.ask, &field.of, &field.is, &field.inverse, &field.when];
-            for template in words.into_iter().flatten() {
+            ensure!(
+                field.ask.is_some() || field.ask_long.is_none(),
+                "{at}: `ask_long` goes with an `ask`"
+            );
+            let asks = [&field.ask, &field.ask_long];
+            let words = [&field.of, &field.is, &field.inverse, &field.when];
+            for template in asks.into_iter().chain(words).flatten() {
                 let holes = template.matches("{}").count();
                 ensure!(holes == 1, "{at}: {template:?} needs one {{}}");
             }
@@ -277,7 +296,19 @@ impl Kind {
     }
 }
 
+/// Descriptions with more characters than this are put at the end of a question.
+const SPLIT_CHARS_MAX: usize = 70;
+
 impl Field {
+    /// Asks for the value of an entity, if there are words for it.
+    pub(crate) fn question(&self, entity: &str) -> Option<String> {
+        let ask = match &self.ask_long {
+            Some(long) if entity.chars().count() > SPLIT_CHARS_MAX => long,
+            _ => self.ask.as_ref()?,
+        };
+        Some(ask.replacen("{}", entity, 1))
+    }
+
     fn value(
         &self,
         value: &toml::Value,
@@ -310,6 +341,10 @@ impl Field {
             }
         }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A name without its article.
@@ -358,4 +393,88 @@ fn check_titles(entities: &[Entity]) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOWN: &str = r#"
+        introduce = "{name}"
+        which = "Which town"
+        some = "a town that"
+        sentences = [["{Name} lies on {river}."]]
+        [fields.river]
+        holds = "reference"
+        refers = ["river"]
+        [fields.year]
+        holds = "year"
+        optional = true
+        [entities]
+        bonn = { title = "Bonn", river = "rhine", year = 1244 }
+    "#;
+    const RIVER: &str = r#"
+        introduce = "{name}"
+        which = "Which river"
+        some = "a river that"
+        sentences = [["{Name} is a river."]]
+        fields = {}
+        [entities]
+        rhine = { title = "Rhine", name = "the Rhine" }
+    "#;
+
+    /// Reads the two tables with one row put in the place of Bonn's.
+    fn read(row: &str) -> Result<Facts, String> {
+        let bonn = TOWN.lines().find(|line| line.contains("bonn =")).expect("a row");
+        let tables = BTreeMap::from([
+            ("town".to_owned(), TOWN.replace(bonn, row)),
+            ("river".to_owned(), RIVER.to_owned()),
+        ]);
+        Facts::parse(&tables).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_table_is_read_and_its_references_are_resolved() {
+        let facts = read(r#"bonn = { title = "Bonn", river = "rhine" }"#).expect("right");
+        let bonn = facts.ids().next().expect("the first of two");
+        let (name, _, value) = facts.known(bonn).next().expect("its river");
+        assert_eq!((name, facts.words(value).as_str()), ("river", "the Rhine"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_table_is_named() {
+        for (row, complaint) in [
+            (
+                r#"bonn = { river = "rhine" }"#,
+                "town.toml: bonn: title: there must be one",
+            ),
+            (r#"bonn = { title = "Bonn" }"#, "town.toml: bonn: river: missing"),
+            (
+                r#"bonn = { title = "Bonn", river = "rhin" }"#,
+                "town.toml: bonn: river: no entity is called rhin",
+            ),
+            (
+                r#"bonn = { title = "Bonn", river = "bonn" }"#,
+                "town.toml: bonn: river: bonn is a town, not a river",
+            ),
+            (
+                r#"bonn = { title = "Bonn", river = "rhine", sea = "x" }"#,
+                "town.toml: bonn: sea: not a field; there are: river, year",
+            ),
+            (
+                r#"bonn = { title = "Bonn", river = "rhine", year = 12 }"#,
+                "town.toml: bonn: year: 12 is out of range",
+            ),
+            (
+                r#"bonn = { title = "RHINE", river = "rhine" }"#,
+                r#"river.toml: rhine: title: bonn has the same, "Rhine""#,
+            ),
+            (
+                r#"rhine = { title = "Bonn", river = "rhine" }"#,
+                "town.toml: rhine: the key is also in river.toml",
+            ),
+        ] {
+            assert_eq!(read(row).err().as_deref(), Some(complaint), "{row}");
+        }
+    }
 }

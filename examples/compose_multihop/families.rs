@@ -20,10 +20,15 @@ const COMPARED_WITH: usize = 4;
 pub(crate) fn bridge(facts: &Facts, hops: usize) -> anyhow::Result<Vec<Candidate>> {
     let mut candidates = vec![];
     for chain in Chain::all(facts, hops) {
-        let Some(ask) = &chain.last().field.ask else { continue };
+        let Some(prompt) = chain.last().field.question(&chain.holder(facts)?) else {
+            continue;
+        };
+        if !facts.kind_of(chain.start()).begins {
+            continue;
+        }
         candidates.push(Candidate {
             family: Family::Bridge,
-            prompt: ask.replacen("{}", &chain.holder(facts)?, 1),
+            prompt,
             answer: chain.value.clone(),
             supporting: chain.documents(),
             named: vec![chain.start()],
@@ -118,6 +123,8 @@ struct Condition {
     target: EntityId,
     /// Goes on after *who* or *that*: `was born in a place that lies on the Arno`.
     words: String,
+    /// Clauses within clauses of the words.
+    depth: usize,
     /// The documents that together say so.
     documents: Vec<EntityId>,
     named: Vec<EntityId>,
@@ -172,8 +179,8 @@ fn intersect(
     b: &Condition,
     hops: usize,
 ) -> Option<Candidate> {
-    // The shorter condition first: what follows a nested one would seem to belong to it.
-    let (a, b) = if a.documents.len() <= b.documents.len() { (a, b) } else { (b, a) };
+    // The plainer condition first: what follows a nested one would seem to belong to it.
+    let (a, b) = if a.depth <= b.depth { (a, b) } else { (b, a) };
     let target = a.target;
     let documents: BTreeSet<EntityId> =
         a.documents.iter().chain(&b.documents).copied().collect();
@@ -184,7 +191,7 @@ fn intersect(
         documents.iter().copied().filter(|id| *id != target).collect();
     supporting.extend(documents.contains(&target).then_some(target));
     let which = &facts.kind_of(target).which;
-    let and = if a.documents.len() > 1 { ", and also" } else { " and" };
+    let and = if a.depth > 0 { ", and also" } else { " and" };
     Some(Candidate {
         family: Family::Intersection,
         prompt: format!("{which} {}{and} {}?", a.words, b.words),
@@ -211,6 +218,7 @@ fn conditions(facts: &Facts) -> anyhow::Result<Vec<Condition>> {
             let through = own[other].iter().map(|inner| Condition {
                 target,
                 words: is.replacen("{}", &format!("{some} {}", inner.words), 1),
+                depth: inner.depth + 1,
                 documents: [&[target], &inner.documents[..]].concat(),
                 named: inner.named.clone(),
                 signature: format!("{name}.{}", inner.signature),
@@ -235,6 +243,7 @@ fn conditions(facts: &Facts) -> anyhow::Result<Vec<Condition>> {
                         &format!("{} {}", kind.some, inner.words),
                         1,
                     ),
+                    depth: inner.depth + 1,
                     documents: inner.documents.clone(),
                     named: inner.named.clone(),
                     signature: format!(
@@ -261,6 +270,7 @@ fn own_conditions(facts: &Facts, target: EntityId) -> anyhow::Result<Vec<Conditi
         conditions.push(Condition {
             target,
             words: is.replacen("{}", &words, 1),
+            depth: 0,
             documents: vec![target],
             named,
             signature: name.to_owned(),
@@ -352,11 +362,10 @@ impl Found<'_> {
         }
         let the = kind.the.as_deref().expect("`dated` has kinds with `the` only");
         for tail in Chain::from(facts, *target, length) {
-            let Some(ask) = &tail.last().field.ask else { continue };
+            let found = tail.holder_from(format!("{the} {words}"));
+            let Some(prompt) = tail.last().field.question(&found) else { continue };
             let apart = tail.links.iter().all(|l| !head_documents.contains(&l.entity));
             if apart && tail.last().name != *name {
-                let prompt =
-                    ask.replacen("{}", &tail.holder_from(format!("{the} {words}")), 1);
                 push(
                     prompt,
                     tail.value.clone(),

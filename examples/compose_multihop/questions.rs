@@ -145,7 +145,8 @@ fn sound(facts: &Facts, texts: &BTreeMap<&str, &str>, candidate: &Candidate) -> 
             Value::Entity(id) => candidate.named.contains(id) || !given,
             _ => !given,
         },
-        Family::Intersection => !given,
+        // Without a name to start from, years alone would have to be searched for.
+        Family::Intersection => !given && !candidate.named.is_empty(),
         Family::Bridge | Family::Temporal => {
             !given && !earlier.iter().any(|id| mentions(text(id), &answer))
         }
@@ -170,7 +171,7 @@ impl Used {
         self.signatures.clear();
         self.asked.clear();
         self.signatures_max = 1 + count / 15;
-        self.asked_max = 1 + count / 4;
+        self.asked_max = 1 + count / 5;
     }
 
     /// Takes a candidate unless it is too much like those taken.
@@ -223,10 +224,13 @@ fn answers(facts: &Facts, value: &Value) -> (String, Vec<String>) {
             let entity = facts.entity(*id);
             let answer = bare(&entity.name).to_owned();
             let mut aliases = vec![];
-            for alias in [&entity.name, &entity.title].into_iter().chain(&entity.aliases)
-            {
-                if *alias != answer && !aliases.contains(alias) {
-                    aliases.push(alias.clone());
+            // A title with brackets tells documents apart; nobody would answer with it.
+            let title = Some(&entity.title).filter(|title| !title.contains('('));
+            let others = [&entity.name].into_iter().chain(title).chain(&entity.aliases);
+            for other in others {
+                let same = |text: &String| text.to_lowercase() == other.to_lowercase();
+                if !same(&answer) && !aliases.iter().any(same) {
+                    aliases.push(other.clone());
                 }
             }
             (answer, aliases)
