@@ -51,20 +51,19 @@ pub(crate) fn is_stop_word(word: &str) -> bool {
     STOP_WORDS.binary_search(&word).is_ok()
 }
 
-/// The form in which words are compared: lower case, a plural's `s` dropped.
-pub(crate) fn term(word: &str) -> String {
-    let mut term = word.to_lowercase();
-    let plural = term.len() > 3 && term.ends_with('s') && !term.ends_with("ss");
+/// A lower-case word without a plural's `s`.
+pub(crate) fn singular(mut lower: String) -> String {
+    let plural = lower.len() > 3 && lower.ends_with('s') && !lower.ends_with("ss");
     if plural {
-        term.pop();
+        lower.pop();
     }
-    term
+    lower
 }
 
 /// The terms of a text's words, stop words left out, in order, repetitions kept.
 pub(crate) fn terms(text: &str) -> Vec<String> {
     let lower = words(text).map(|(_, word)| word.to_lowercase());
-    lower.filter(|word| !is_stop_word(word)).map(|word| term(&word)).collect()
+    lower.filter(|word| !is_stop_word(word)).map(singular).collect()
 }
 
 /// The words of a text as answers are compared (see
