@@ -56,8 +56,8 @@ pub(super) fn read_json(text: &str, at: usize) -> Result<(Value, usize), String>
     }
 }
 
-/// A value as every protocol writes it: keys sorted, because the order of a map depends on
-/// how the JSON crate was built and prompts must not; spaces as models were trained on.
+/// A value as every protocol writes it: keys sorted, so that equal arguments are equal text
+/// and fit a grammar that has one order; spaces as models were trained on.
 pub(super) fn to_json(value: &Value) -> String {
     let mut bytes = Vec::new();
     sorted(value)
