@@ -15,7 +15,7 @@ use std::time::Duration;
 use plumbline::Digest;
 use serde::{Deserialize, Serialize};
 use tantivy::indexer::IndexWriterOptions;
-use tantivy::{IndexWriter, TantivyDocument, TantivyError};
+use tantivy::{IndexSettings, IndexWriter, TantivyDocument, TantivyError};
 
 use crate::corpus::hash_file;
 use crate::index::{Index, IndexError, Progress, schema, title_key, tokenizers};
@@ -36,6 +36,8 @@ const THREAD_BYTES_MAX: usize = 48 << 20;
 const THREADS_MAX: usize = 8;
 /// Bytes of documents that may wait in the engine's queue, which counts documents only.
 const QUEUED_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of documents that are compressed together: reading one reads them all.
+const STORE_BLOCK_BYTES: usize = 4 << 10;
 /// Documents between two reports of progress.
 const PROGRESS_DOCUMENTS: u64 = 1000;
 
@@ -163,8 +165,16 @@ fn build(
 ) -> Result<Manifest, IndexError> {
     let failed = |error: TantivyError| cache_error(folder, io::Error::other(error));
     let (schema, fields) = schema();
-    let mut engine = tantivy::Index::create_in_dir(folder, schema).map_err(failed)?;
-    engine.set_tokenizers(tokenizers());
+    let settings = IndexSettings {
+        docstore_blocksize: STORE_BLOCK_BYTES,
+        ..IndexSettings::default()
+    };
+    let engine = tantivy::Index::builder()
+        .schema(schema)
+        .settings(settings)
+        .tokenizers(tokenizers())
+        .create_in_dir(folder)
+        .map_err(failed)?;
     let options = IndexWriterOptions::builder()
         .num_worker_threads(threads.clamp(1, THREADS_MAX))
         .memory_budget_per_thread(THREAD_BYTES_MAX)
@@ -241,4 +251,87 @@ fn put_in_place(building: &Path, place: &Path, cache: &Path) -> io::Result<()> {
 
 fn cache_error(folder: &Path, error: io::Error) -> IndexError {
     IndexError::Cache { folder: PathBuf::from(folder), message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Documents that tie and nearly tie, drawn from few words.
+    fn corpus(folder: &Path, documents: u32) -> Corpus {
+        let words = ["ash", "birch", "cedar", "elm", "fir", "oak", "pine", "yew"];
+        let mut state = 7_u32;
+        let mut draw = |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) as usize % below
+        };
+        let mut lines = String::new();
+        for document in 0..documents {
+            let mut text = String::new();
+            for _ in 0..4 + draw(4) {
+                let _ = write!(text, "{} ", words[draw(words.len())]);
+            }
+            let title = words[draw(words.len())];
+            let line = serde_json::json!({
+                "id": format!("d{}", document * 7919 % documents),
+                "title": title,
+                "text": text,
+            });
+            let _ = writeln!(lines, "{line}");
+        }
+        let path = folder.join("documents.jsonl");
+        fs::write(&path, lines).expect("a temporary folder can be written");
+        Corpus::open(&path).expect("it was just written")
+    }
+
+    #[test]
+    fn threads_and_segments_do_not_show() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let corpus = corpus(folder.path(), 3000);
+        let built = |threads: usize| {
+            let cache = folder.path().join(format!("cache-{threads}"));
+            open_or_build(&corpus, &cache, threads, &|_| {}).expect("a sound corpus")
+        };
+        let (one, four) = (built(1), built(4));
+        assert_ne!(one.segments(), four.segments(), "the layouts differ");
+        let words = "ash|birch|cedar|elm|fir|oak|pine|yew|title:|text:|\"| ";
+        let queries = format!("({words}){{1,12}}");
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        runner
+            .run(&(queries.as_str(), 1..30_usize), |(query, top_k)| {
+                let found = one.search(&query, top_k).expect("no query fails");
+                let again = four.search(&query, top_k).expect("no query fails");
+                prop_assert_eq!(&found, &again);
+                for pair in found.hits.windows(2) {
+                    let (a, b) = (&pair[0], &pair[1]);
+                    let in_order = a.score > b.score
+                        || (a.score == b.score && a.document.id < b.document.id);
+                    prop_assert!(in_order, "{:?} before {:?}", a, b);
+                }
+                // What is best does not depend on how many are asked for.
+                let more = one.search(&query, top_k + 10).expect("no query fails");
+                prop_assert_eq!(&found.hits[..], &more.hits[..found.hits.len()]);
+                Ok(())
+            })
+            .expect("every query ranks the same");
+    }
+
+    #[test]
+    fn a_finished_index_can_be_read_only() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let corpus = corpus(folder.path(), 10);
+        let cache = folder.path().join("cache");
+        let built = open_or_build(&corpus, &cache, 1, &|_| {}).expect("a sound corpus");
+        let place = cache.join(built.digest().to_string());
+        let before = fs::read_dir(&place).expect("the index").count();
+        drop(built);
+        fs::remove_file(cache.join(LOCK)).expect("nobody holds it");
+        open_or_build(&corpus, &cache, 1, &|_| {}).expect("the same index");
+        assert!(!cache.join(LOCK).exists(), "opening takes no lock");
+        assert_eq!(fs::read_dir(&place).expect("the index").count(), before);
+    }
 }

@@ -215,6 +215,12 @@ impl Index {
         Ok(documents)
     }
 
+    /// How many parts the index happens to have.
+    #[cfg(test)]
+    pub(crate) fn segments(&self) -> usize {
+        self.searcher.segment_readers().len()
+    }
+
     fn hits(&self, ranked: Vec<Ranked>) -> Result<Vec<Hit>, IndexError> {
         ranked
             .into_iter()

@@ -12,17 +12,19 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use tantivy::columnar::StrColumn;
 use tantivy::query::{
-    BooleanQuery, BoostQuery, EnableScoring, Occur, PhraseQuery, Query as EngineQuery,
-    TermQuery, Weight,
+    BooleanQuery, EnableScoring, Occur, PhraseQuery, Query as EngineQuery, TermQuery,
+    Weight,
 };
 use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::{DocAddress, DocId, DocSet, Score, Searcher, Term};
+use tantivy::{DocAddress, DocId, DocSet, Score, Searcher, TantivyError, Term};
 
 use crate::query::{Clause, Query, Scope};
 
-/// How far below the worst of the best a nominee may score, as a share of it. Sums of 128
-/// positive floats in any two orders differ by less than 128 × 2⁻²³, a seventh of this.
+/// How far below the worst of the best a nominee may score, as a share of it. A relaxed query
+/// has up to 128 clauses in two fields each, and sums of 256 positive floats in any two
+/// orders differ by less than 256 × 2⁻²³, a third of this.
 const MARGIN: Score = 1e-4;
 
 /// The fields that are searched and read.
@@ -33,9 +35,6 @@ pub(crate) struct Fields {
     pub(crate) title_key: Field,
     pub(crate) text: Field,
 }
-
-/// A word of the title counts this many times as much as one of the text.
-pub(crate) const TITLE_BOOST: Score = 1.0;
 
 /// A document and how well it matches.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,17 +70,11 @@ pub(crate) fn best(
         return Ok(Vec::new());
     }
     let nominees = nominate(searcher, &BooleanQuery::new(engine), limit)?;
-    let mut ranked = Vec::new();
-    for (segment, docs) in nominees.iter().enumerate() {
-        if !docs.is_empty() {
-            let ordinal =
-                u32::try_from(segment).expect("a searcher numbers segments in 32 bits");
-            rank_segment(searcher, &scoring, ordinal, docs, limit, &mut ranked)?;
-        }
+    let mut scored = Vec::new();
+    for (segment, docs) in (0..).zip(&nominees) {
+        scored.extend(score_segment(searcher, &scoring, segment, docs, limit)?);
     }
-    ranked.sort_by(|a, b| by_score(a.score, b.score).then_with(|| a.id.cmp(&b.id)));
-    ranked.truncate(limit);
-    Ok(ranked)
+    ordered(searcher, scored, limit)
 }
 
 /// The documents with exactly this value in a field, at most `limit` of them, by id.
@@ -94,21 +87,20 @@ pub(crate) fn exact(
     let query =
         TermQuery::new(Term::from_field_text(field, value), IndexRecordOption::Basic);
     let weight = query.weight(EnableScoring::enabled_from_searcher(searcher))?;
-    let mut ranked = Vec::new();
+    let mut scored = Vec::new();
     for (segment, reader) in (0..).zip(searcher.segment_readers()) {
         let mut docs = Vec::new();
         weight.for_each(reader, &mut |doc, _| docs.push(doc))?;
-        rank_segment(searcher, &[], segment, &docs, limit, &mut ranked)?;
+        scored.extend(score_segment(searcher, &[], segment, &docs, limit)?);
     }
-    ranked.sort_by(|a, b| a.id.cmp(&b.id));
-    ranked.truncate(limit);
-    Ok(ranked)
+    ordered(searcher, scored, limit)
 }
 
-/// What the engine is asked for a clause: one query a field.
+/// What the engine is asked for a clause: one query a field. The fields weigh the same;
+/// the README has the figures of other weights.
 fn parts(fields: &Fields, clause: &Clause) -> Vec<Box<dyn EngineQuery>> {
-    let title = || part(fields.title, clause, TITLE_BOOST);
-    let text = || part(fields.text, clause, 1.0);
+    let title = || part(fields.title, clause);
+    let text = || part(fields.text, clause);
     match clause.scope {
         Scope::Anywhere => vec![title(), text()],
         Scope::Title => vec![title()],
@@ -116,16 +108,15 @@ fn parts(fields: &Fields, clause: &Clause) -> Vec<Box<dyn EngineQuery>> {
     }
 }
 
-fn part(field: Field, clause: &Clause, boost: Score) -> Box<dyn EngineQuery> {
+fn part(field: Field, clause: &Clause) -> Box<dyn EngineQuery> {
     let term = |word: &str| Term::from_field_text(field, word);
-    let query: Box<dyn EngineQuery> = match clause.words.as_slice() {
+    match clause.words.as_slice() {
         [(_, word)] => Box::new(TermQuery::new(term(word), IndexRecordOption::WithFreqs)),
         words => {
             let terms = words.iter().map(|(position, word)| (*position, term(word)));
             Box::new(PhraseQuery::new_with_offset(terms.collect()))
         }
-    };
-    if boost == 1.0 { query } else { Box::new(BoostQuery::new(query, boost)) }
+    }
 }
 
 /// The documents of each segment, in order, that can be among the best `limit`.
@@ -166,15 +157,25 @@ fn nominate(
     Ok(segments.into_iter().map(keep).collect())
 }
 
-/// Scores documents of one segment and adds the best `limit` of them to `ranked`.
-fn rank_segment(
+/// A nominee with its final score.
+struct Scored {
+    score: f64,
+    address: DocAddress,
+    /// The number of its id in the segment's column of ids, which is sorted.
+    id: u64,
+}
+
+/// Scores documents of one segment, given in order, and keeps the best `limit` of them.
+fn score_segment(
     searcher: &Searcher,
     scoring: &[Box<dyn Weight>],
     segment: u32,
     docs: &[DocId],
     limit: usize,
-    ranked: &mut Vec<Ranked>,
-) -> tantivy::Result<()> {
+) -> tantivy::Result<Vec<Scored>> {
+    if docs.is_empty() {
+        return Ok(Vec::new());
+    }
     let reader = searcher.segment_reader(segment);
     let mut scores = vec![0.0_f64; docs.len()];
     for weight in scoring {
@@ -186,21 +187,47 @@ fn rank_segment(
             }
         }
     }
-    let missing = || {
-        tantivy::TantivyError::InternalError("the index has no column of ids".to_owned())
-    };
-    let ids = reader.fast_fields().str("id")?.ok_or_else(missing)?;
-    // Within a segment the ids are numbered in their own order: no need to read them all.
-    let order = |doc| ids.term_ords(doc).next().unwrap_or(u64::MAX);
-    let mut best: Vec<(f64, u64, DocId)> =
-        docs.iter().zip(scores).map(|(&doc, score)| (score, order(doc), doc)).collect();
-    best.sort_by(|a, b| by_score(a.0, b.0).then(a.1.cmp(&b.1)));
-    for (score, ordinal, doc) in best.into_iter().take(limit) {
-        let mut id = String::new();
-        ids.ord_to_str(ordinal, &mut id)?;
-        ranked.push(Ranked { address: DocAddress::new(segment, doc), id, score });
+    let ids = ids(searcher, segment)?;
+    let mut scored: Vec<Scored> = docs
+        .iter()
+        .zip(scores)
+        .map(|(&doc, score)| {
+            let id = ids.term_ords(doc).next().unwrap_or(u64::MAX);
+            Scored { score, address: DocAddress::new(segment, doc), id }
+        })
+        .collect();
+    // The numbers of the ids are in the order of the ids: none needs to be read for this.
+    scored.sort_by(|a, b| by_score(a.score, b.score).then(a.id.cmp(&b.id)));
+    scored.truncate(limit);
+    Ok(scored)
+}
+
+/// Puts the best of all segments in order, reading no more ids than it must.
+fn ordered(
+    searcher: &Searcher,
+    mut scored: Vec<Scored>,
+    limit: usize,
+) -> tantivy::Result<Vec<Ranked>> {
+    scored.sort_by(|a, b| by_score(a.score, b.score));
+    if let Some(last) = limit.checked_sub(1).and_then(|last| scored.get(last)) {
+        let floor = last.score;
+        scored.retain(|scored| scored.score >= floor);
     }
-    Ok(())
+    let mut ranked = Vec::with_capacity(scored.len());
+    for Scored { score, address, id: ordinal } in scored {
+        let mut id = String::new();
+        ids(searcher, address.segment_ord)?.ord_to_str(ordinal, &mut id)?;
+        ranked.push(Ranked { address, id, score });
+    }
+    ranked.sort_by(|a, b| by_score(a.score, b.score).then_with(|| a.id.cmp(&b.id)));
+    ranked.truncate(limit);
+    Ok(ranked)
+}
+
+/// The column of ids of a segment.
+fn ids(searcher: &Searcher, segment: u32) -> tantivy::Result<StrColumn> {
+    let missing = || TantivyError::InternalError("no column of ids".to_owned());
+    searcher.segment_reader(segment).fast_fields().str("id")?.ok_or_else(missing)
 }
 
 fn by_score(a: f64, b: f64) -> Ordering {

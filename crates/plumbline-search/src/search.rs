@@ -14,6 +14,8 @@ use crate::{QUERY_BYTES_MAX, QUERY_WORDS_MAX};
 /// What the model calls the tool.
 pub(crate) const NAME: &str = "search";
 
+const INLINE_DOCUMENTS_MAX: u64 = 20_000;
+
 /// How much a search shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchSettings {
@@ -63,6 +65,17 @@ impl Search {
             pinned: Digest::of_json(&(NAME, index.digest(), settings)),
         };
         Self { index, settings, spec }
+    }
+
+    /// Searches on this thread where that is a matter of microseconds, else on another.
+    async fn find(&self, query: &str, top_k: usize) -> Result<Found, String> {
+        if self.index.documents() <= INLINE_DOCUMENTS_MAX {
+            return self.index.search(query, top_k).map_err(|error| error.to_string());
+        }
+        let (index, query) = (self.index.clone(), query.to_owned());
+        let search = move || index.search(&query, top_k);
+        let found = tokio::task::spawn_blocking(search).await;
+        found.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     fn show(&self, found: &Found) -> String {
@@ -121,9 +134,10 @@ impl Tool for Search {
             },
         };
         let top_k = usize::try_from(top_k).expect("clamped to 32 bits");
-        let found = self.index.search(query, top_k).map_err(|error| {
-            ToolError::Engine { tool: NAME.to_owned(), message: error.to_string() }
-        })?;
+        let found = self
+            .find(query, top_k)
+            .await
+            .map_err(|message| ToolError::Engine { tool: NAME.to_owned(), message })?;
         let documents: Vec<Value> = found
             .hits
             .iter()

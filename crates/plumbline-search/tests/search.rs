@@ -323,7 +323,14 @@ fn bad_lines_are_named() {
     let good = "{\"id\": \"a\", \"title\": \"A\", \"text\": \"x\"}\n";
     let after = |line: &str| format!("{good}\n{line}").into_bytes();
     check(&after("nonsense"), "/c.jsonl:3: not JSON: expected ident");
-    check(&after("[1]"), "/c.jsonl:3: found an array, not a JSON object; write one");
+    check(
+        &after("[\"b\", \"B\", \"x\"]"),
+        "/c.jsonl:3: found an array, not a JSON object; write one",
+    );
+    check(
+        &after("{\"id\": \"b\", \"id\": \"c\", \"title\": \"B\", \"text\": \"x\"}"),
+        "/c.jsonl:3: a field is given twice",
+    );
     check(
         &after("{\"id\": \"b\", \"text\": \"x\"}"),
         "/c.jsonl:3: field \"title\" is missing; every document needs it",
