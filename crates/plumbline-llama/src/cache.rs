@@ -132,7 +132,10 @@ impl Cache {
         growth: usize,
     ) -> Option<(u32, Vec<Edit>)> {
         let (at, length) = (from as usize, length as usize);
-        assert!(length <= self.sequences[at].tokens.len(), "only what is there is shared");
+        assert!(
+            length <= self.sequences[at].tokens.len(),
+            "only what is there is shared"
+        );
         if !self.could_free(growth, Some(at), length) {
             return None;
         }
@@ -162,7 +165,8 @@ impl Cache {
     /// Records a token that llama.cpp has been given for a sequence in use. Returns its
     /// position.
     pub(crate) fn append(&mut self, sequence: u32, token: u32) -> u32 {
-        let Use::Busy { promised, .. } = &mut self.sequences[sequence as usize].use_ else {
+        let Use::Busy { promised, .. } = &mut self.sequences[sequence as usize].use_
+        else {
             panic!("tokens are appended to sequences in use");
         };
         assert!(*promised > 0, "a sequence stays within what it was promised");
@@ -195,9 +199,9 @@ impl Cache {
     fn best(&self, prompt: &[u32]) -> Option<(usize, usize)> {
         let prompt = &prompt[..prompt.len().saturating_sub(1)];
         let shared = |at: usize| common_prefix(self.sequences[at].shared(), prompt);
-        (0..self.sequences.len())
-            .map(|at| (at, shared(at)))
-            .max_by_key(|&(at, length)| (length, self.is_prefix(at, length), usize::MAX - at))
+        (0..self.sequences.len()).map(|at| (at, shared(at))).max_by_key(
+            |&(at, length)| (length, self.is_prefix(at, length), usize::MAX - at),
+        )
     }
 
     /// Whether a sequence is idle and holds no more than `length` tokens.
@@ -326,7 +330,8 @@ pub(crate) fn common_prefix(left: &[u32], right: &[u32]) -> usize {
 
 /// Sequences and their lengths are counted in `u32`, as llama.cpp counts them.
 fn number(count: usize) -> u32 {
-    u32::try_from(count).expect("lengths are bounded by the cells, which are counted in u32")
+    u32::try_from(count)
+        .expect("lengths are bounded by the cells, which are counted in u32")
 }
 
 #[cfg(test)]

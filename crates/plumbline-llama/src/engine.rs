@@ -194,7 +194,8 @@ impl Engine {
             let prompt = &jobs[at].request.prompt;
             let held = self.cache.held(prompt);
             let coming = jobs.iter().filter(|job| job.is_reading());
-            let coming = coming.map(|job| common_prefix(&job.request.prompt, prompt)).max();
+            let coming =
+                coming.map(|job| common_prefix(&job.request.prompt, prompt)).max();
             if coming.unwrap_or(0) >= held + WAIT_TOKENS_MIN {
                 continue;
             }
@@ -216,10 +217,11 @@ impl Engine {
             let Some(sequence) = self.sequence_for_message(job, lead) else { break };
             let index = job.next;
             job.next += 1;
-            let grown = self.begin(&job.request, index, sequence).and_then(|mut branch| {
-                self.grow(&mut branch, &first, &job.request)?;
-                Ok(branch)
-            });
+            let grown =
+                self.begin(&job.request, index, sequence).and_then(|mut branch| {
+                    self.grow(&mut branch, &first, &job.request)?;
+                    Ok(branch)
+                });
             match grown {
                 Ok(branch) => job.branches.push(branch),
                 Err(message) => job.failure = Some(message),
@@ -256,7 +258,8 @@ impl Engine {
         index: usize,
         sequence: u32,
     ) -> Result<Branch, String> {
-        let follower = request.grammar.as_ref().map(|grammar| self.grammars.follow(grammar));
+        let follower =
+            request.grammar.as_ref().map(|grammar| self.grammars.follow(grammar));
         Ok(Branch {
             index,
             sequence,
@@ -277,7 +280,8 @@ impl Engine {
         let mut wanted = Vec::new();
         for (job, Job { branches, .. }) in jobs.iter().enumerate() {
             for (branch, Branch { sequence, tokens, .. }) in branches.iter().enumerate() {
-                let token = *tokens.last().expect("a message begins with its first token");
+                let token =
+                    *tokens.last().expect("a message begins with its first token");
                 let position = self.cache.append(*sequence, token);
                 let row = self.context.push(token, position, *sequence, Row::Wanted);
                 wanted.push(Wanted { row, job, branch: Some(branch) });
@@ -288,7 +292,8 @@ impl Engine {
             let prompt = &job.request.prompt;
             let end = prompt.len().min(job.read + self.context.room() as usize);
             for index in job.read..end {
-                let row = if index + 1 == prompt.len() { Row::Wanted } else { Row::Unwanted };
+                let row =
+                    if index + 1 == prompt.len() { Row::Wanted } else { Row::Unwanted };
                 let position = self.cache.append(sequence, prompt[index]);
                 let row_index = self.context.push(prompt[index], position, sequence, row);
                 if row == Row::Wanted {
@@ -318,7 +323,9 @@ impl Engine {
                 scratch: &mut self.scratch,
             };
             let tokens_max = job.request.tokens_max;
-            if let Err(message) = chooser.grow(&mut job.branches[branch], logits, tokens_max) {
+            if let Err(message) =
+                chooser.grow(&mut job.branches[branch], logits, tokens_max)
+            {
                 job.failure = Some(message);
             }
             count(&self.counters.sampled, 1);
@@ -458,14 +465,9 @@ impl Chooser<'_> {
         let allowed = allowed.transpose().map_err(|error| error.to_string())?;
         // One number a token, used or not: a message depends on its seed and prompt alone.
         let draw: f64 = branch.random.random();
-        let token = sampler::choose(
-            logits,
-            allowed.as_ref(),
-            self.sampling,
-            draw,
-            self.scratch,
-        )
-        .ok_or("the model gives no token that may come next a finite logit")?;
+        let token =
+            sampler::choose(logits, allowed.as_ref(), self.sampling, draw, self.scratch)
+                .ok_or("the model gives no token that may come next a finite logit")?;
         branch.tokens.push(token);
         branch.logprobs.push(sampler::log_probability(logits, token));
 
@@ -475,7 +477,9 @@ impl Chooser<'_> {
         }
         branch.bytes.extend_from_slice(self.vocabulary.piece(token).unwrap_or_default());
         let complete = match &mut branch.follower {
-            Some(follower) => follower.accept(token).map_err(|error| error.to_string())?,
+            Some(follower) => {
+                follower.accept(token).map_err(|error| error.to_string())?
+            }
             None => false,
         };
         branch.end = branch.stops.find(&branch.bytes);

@@ -27,10 +27,10 @@ mod model;
 mod quantise;
 mod settings;
 
-mod engine;
 mod cache;
-mod seen;
 mod context;
+mod engine;
+mod seen;
 
 mod grammar;
 mod prompt;
@@ -42,8 +42,6 @@ mod vocabulary;
 mod tests;
 
 pub use llama::{Llama, LlamaError};
-pub use model::{
-    DEFAULT_MODEL, DEFAULT_MODEL_SHA256, DEFAULT_QUANTISATION, resolve,
-};
+pub use model::{DEFAULT_MODEL, DEFAULT_MODEL_SHA256, DEFAULT_QUANTISATION, resolve};
 pub use quantise::{Quantisation, quantise};
 pub use settings::LlamaSettings;

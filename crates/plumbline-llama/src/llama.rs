@@ -140,9 +140,10 @@ impl Llama {
                 cache_tokens: settings.cache_tokens,
             },
         })?;
-        let grammars = Grammars::new(&vocabulary.token_environment()).map_err(|error| {
-            LlamaError::Vocabulary { path: path.clone(), message: error.to_string() }
-        })?;
+        let grammars =
+            Grammars::new(&vocabulary.token_environment()).map_err(|error| {
+                LlamaError::Vocabulary { path: path.clone(), message: error.to_string() }
+            })?;
         let context_tokens = match context.context_trained() {
             0 => settings.context_tokens,
             trained => settings.context_tokens.min(trained),

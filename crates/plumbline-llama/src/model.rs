@@ -69,7 +69,8 @@ pub(crate) fn digest_of(path: &Path) -> Result<Digest, LlamaError> {
         };
         hasher.update(&buffer[..length]);
     }
-    let digits: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits: String =
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(digits.parse().expect("64 hexadecimal digits"))
 }
 
@@ -82,5 +83,9 @@ pub(crate) fn check_magic(path: &Path) -> Result<(), LlamaError> {
     let file = File::open(path).map_err(unreadable)?;
     let mut magic = Vec::new();
     file.take(4).read_to_end(&mut magic).map_err(unreadable)?;
-    if magic == b"GGUF" { Ok(()) } else { Err(LlamaError::NoGguf { path: path.to_owned() }) }
+    if magic == b"GGUF" {
+        Ok(())
+    } else {
+        Err(LlamaError::NoGguf { path: path.to_owned() })
+    }
 }

@@ -206,7 +206,8 @@ fn exp(x: f32) -> f32 {
     for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         series = series * rest + coefficient;
     }
-    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+    let exponent =
+        rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
     if x > -87.0 { series * f32::from_bits(exponent) } else { 0.0 }
 }
 
@@ -258,7 +259,8 @@ mod tests {
 
     #[test]
     fn log_probabilities_are_those_of_the_full_softmax() {
-        let logits: Vec<f32> = (0..50_000).map(|i| ((i * 7919) % 1000) as f32 / 50.0).collect();
+        let logits: Vec<f32> =
+            (0..50_000).map(|i| ((i * 7919) % 1000) as f32 / 50.0).collect();
         let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
         for token in [0u32, 1, 999, 49_999] {
             let expect = f64::from(logits[token as usize]) - sum.ln();

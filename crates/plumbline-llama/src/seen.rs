@@ -33,7 +33,8 @@ impl Seen {
         let mut hash = FIRST;
         for &token in path {
             hash = step(hash, token);
-            is_known = is_known && (self.recent.contains(&hash) || self.older.contains(&hash));
+            is_known =
+                is_known && (self.recent.contains(&hash) || self.older.contains(&hash));
             known += usize::from(is_known);
             self.remember(hash);
         }

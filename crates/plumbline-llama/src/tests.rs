@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use plumbline::protocol::Protocol;
 use plumbline::{
-    Action, Digest, Observation, Policy, PolicyError, Prompt, Proposal, Sampling, ToolSpec,
-    Turn,
+    Action, Digest, Observation, Policy, PolicyError, Prompt, Proposal, Sampling,
+    ToolSpec, Turn,
 };
 use serde_json::json;
 
@@ -57,7 +57,8 @@ fn a_real_model_proposes_steps() {
 
 fn default_model() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")))?;
+    let cache =
+        cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")))?;
     let path = cache.join("plumbline/models").join(DEFAULT_MODEL);
     path.is_file().then_some(path)
 }
@@ -147,7 +148,10 @@ async fn steps_extend_each_other(llama: &Llama) {
             "a grammar leaves no other way: {:?}",
             proposal.text
         );
-        steps.push((proposal, observed("The Bell Tower was built by Anna Okoro. <|im_end|>")));
+        steps.push((
+            proposal,
+            observed("The Bell Tower was built by Anna Okoro. <|im_end|>"),
+        ));
     }
 }
 
@@ -166,7 +170,8 @@ async fn swapped_steps_are_read_anew(llama: &Llama) {
     let tokens = first.tokens.clone().expect("tokens");
     assert_eq!(tokens.kept, 0, "a scripted step has no tokens to keep");
     steps.push((first, observed("something")));
-    let second = one(llama, &world.prompt("Who?", &steps), 2).await.tokens.expect("tokens");
+    let second =
+        one(llama, &world.prompt("Who?", &steps), 2).await.tokens.expect("tokens");
     let mut path = Vec::new();
     assert!(tokens.extend(&mut path));
     assert_eq!(second.kept as usize, path.len());
@@ -176,7 +181,8 @@ async fn swapped_steps_are_read_anew(llama: &Llama) {
     let foreign_tokens = foreign.tokens.as_mut().expect("tokens");
     foreign_tokens.sampled.iter_mut().for_each(|token| *token = u32::MAX);
     steps[1].0 = foreign;
-    let third = one(llama, &world.prompt("Who?", &steps), 2).await.tokens.expect("tokens");
+    let third =
+        one(llama, &world.prompt("Who?", &steps), 2).await.tokens.expect("tokens");
     assert_eq!(third.kept as usize, tokens.prompt.len());
 }
 
@@ -217,15 +223,20 @@ async fn callers_share_the_engine(llama: &Arc<Llama>) {
             if caller % 4 == 3 {
                 // A caller who loses patience must not hold anything up.
                 let wait = std::time::Duration::from_millis(150);
-                let _ = tokio::time::timeout(wait, llama.propose(&prompt, &[caller])).await;
+                let _ =
+                    tokio::time::timeout(wait, llama.propose(&prompt, &[caller])).await;
                 return;
             }
             let seeds = [caller, caller + 100, caller + 200, caller + 300, caller + 400];
             let proposals = llama.propose(&prompt, &seeds).await.expect("proposals");
-            let found: Vec<u64> = proposals.iter().map(|proposal| proposal.seed).collect();
+            let found: Vec<u64> =
+                proposals.iter().map(|proposal| proposal.seed).collect();
             assert_eq!(found, seeds);
-            let prompts = proposals.iter().map(|p| &p.tokens.as_ref().expect("tokens").prompt);
-            assert!(prompts.collect::<Vec<_>>().windows(2).all(|pair| pair[0] == pair[1]));
+            let prompts =
+                proposals.iter().map(|p| &p.tokens.as_ref().expect("tokens").prompt);
+            assert!(
+                prompts.collect::<Vec<_>>().windows(2).all(|pair| pair[0] == pair[1])
+            );
         });
     }
     while let Some(caller) = callers.join_next().await {
@@ -244,7 +255,9 @@ async fn runs_repeat(left: &Llama, right: &Llama) {
     for llama in [left, right] {
         let mut run = vec![];
         let question = "Which river is longest?";
-        run.extend(llama.propose(&world.prompt(question, &[]), &[1, 2]).await.expect("two"));
+        run.extend(
+            llama.propose(&world.prompt(question, &[]), &[1, 2]).await.expect("two"),
+        );
         let steps = [(run[1].clone(), observed("The Amina, 900 km."))];
         run.push(one(llama, &world.prompt(question, &steps), 3).await);
         run.push(one(llama, &world.prompt("Who is Amina?", &[]), 4).await);
@@ -287,7 +300,11 @@ fn templates_cannot_be_injected(model: &Path) {
     assert!(whole.ends_with("<|im_start|>assistant\n"), "{whole}");
     let mut tokens = vec![];
     vocabulary.tokenise(&parts, &mut tokens);
-    assert_eq!(tokens, vocabulary.tokenise_whole(&whole), "as ordinary rendering reads it");
+    assert_eq!(
+        tokens,
+        vocabulary.tokenise_whole(&whole),
+        "as ordinary rendering reads it"
+    );
     assert_eq!(vocabulary.bytes(&tokens).as_deref(), Some(whole.as_bytes()));
 
     let end = vocabulary.tokenise_whole("<|im_end|>");
@@ -302,7 +319,8 @@ fn templates_cannot_be_injected(model: &Path) {
 fn broken_files_are_told_apart(model: &Path) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("broken.gguf");
-    let load = || Llama::load(LlamaSettings::new(path.clone())).expect_err("it is broken");
+    let load =
+        || Llama::load(LlamaSettings::new(path.clone())).expect_err("it is broken");
     assert!(matches!(load(), LlamaError::MissingModel { .. }));
     std::fs::write(&path, "PK\x03\x04 and more").expect("written");
     assert!(matches!(load(), LlamaError::NoGguf { .. }));
@@ -331,13 +349,19 @@ fn the_default_is_requantised_once(model: &Path) {
     assert!(error.to_string().contains(DEFAULT_MODEL_SHA256), "{error}");
     std::fs::copy(model, models.join(DEFAULT_MODEL)).expect("copied");
     let path = resolve("default", folder.path()).expect("the default resolves");
-    let made = path.metadata().and_then(|metadata| metadata.modified()).expect("it is there");
+    let made =
+        path.metadata().and_then(|metadata| metadata.modified()).expect("it is there");
     assert_eq!(resolve("default", folder.path()).expect("again"), path);
     assert_eq!(made, path.metadata().and_then(|m| m.modified()).expect("still there"));
-    assert_eq!(std::fs::read_dir(&models).expect("readable").count(), 2, "nothing half-made");
+    assert_eq!(
+        std::fs::read_dir(&models).expect("readable").count(),
+        2,
+        "nothing half-made"
+    );
 
     let nowhere = folder.path().join("missing/x.gguf");
-    let error = quantise(&path, &nowhere, Quantisation::Q4_0).expect_err("no such folder");
+    let error =
+        quantise(&path, &nowhere, Quantisation::Q4_0).expect_err("no such folder");
     assert!(matches!(error, LlamaError::Quantise { .. }), "{error}");
     let resolved = resolve(path.to_str().expect("text"), Path::new("elsewhere"));
     assert_eq!(resolved.expect("a path names itself"), path);

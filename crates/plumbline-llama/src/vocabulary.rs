@@ -37,7 +37,8 @@ pub(crate) fn backend() -> &'static LlamaBackend {
     static BACKEND: OnceLock<LlamaBackend> = OnceLock::new();
     BACKEND.get_or_init(|| {
         llama_cpp_2::send_logs_to_tracing(LogOptions::default());
-        LlamaBackend::init().expect("nothing else in this process readies llama.cpp")
+        // Someone else in this process may have been first; then it is ready too.
+        LlamaBackend::init().unwrap_or(LlamaBackend {})
     })
 }
 
@@ -131,7 +132,9 @@ impl Vocabulary {
     fn first_markup(&self, text: &str) -> Option<(usize, usize, u32)> {
         self.markup
             .iter()
-            .filter_map(|(name, token)| Some((text.find(name.as_str())?, name.len(), *token)))
+            .filter_map(|(name, token)| {
+                Some((text.find(name.as_str())?, name.len(), *token))
+            })
             .min_by_key(|&(at, length, _)| (at, std::cmp::Reverse(length)))
     }
 
@@ -197,7 +200,9 @@ fn template_of(model: &LlamaModel, path: &Path) -> LlamaChatTemplate {
     match model.apply_chat_template(&template, &[probe], true) {
         Ok(text) if text.contains('x') => template,
         _ => {
-            tracing::warn!("llama.cpp does not know the chat template of {path}: using ChatML");
+            tracing::warn!(
+                "llama.cpp does not know the chat template of {path}: using ChatML"
+            );
             chatml()
         }
     }
