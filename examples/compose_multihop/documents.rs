@@ -80,7 +80,8 @@ fn document(facts: &Facts, id: EntityId) -> anyhow::Result<Document> {
     Ok(Document { id: entity.key.clone(), title: entity.title.clone(), text })
 }
 
-/// A template with its holes filled and the number of facts it says; `None` if the entity lacks a field.
+/// A template with its holes filled and the number of facts it says; `None` if the entity
+/// lacks a field.
 /// `{field}` is the value; `{Field}` is the value with a capital letter.
 fn fill(
     facts: &Facts,
