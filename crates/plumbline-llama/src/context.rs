@@ -1,8 +1,8 @@
 //! The weights and the attention cache: all that this crate asks of llama.cpp while it runs,
 //! behind one owner. Tokens are pushed, decoded together, and answered with rows of logits.
 //!
-//! The bindings' own context type is not used because it cannot change the number of threads
-//! between two batches, which the engine needs on a machine it shares.
+//! The bindings' own context type is not used: it borrows its model, so that the two cannot
+//! move to the engine's thread as one, and it panics over a row that has no logits.
 #![allow(unsafe_code, reason = "llama.cpp is a C library; every call of it is in here")]
 
 use std::ffi::CString;
@@ -133,14 +133,10 @@ impl Context {
         index as u32
     }
 
-    /// Computes the batch with so many threads.
-    pub(crate) fn decode(&mut self, threads: u32) -> Result<(), DecodeError> {
-        let threads = signed(threads);
+    /// Computes the batch.
+    pub(crate) fn decode(&mut self) -> Result<(), DecodeError> {
         // SAFETY: context and batch are alive and ours alone.
-        let code = unsafe {
-            sys::llama_set_n_threads(self.context.as_ptr(), threads, threads);
-            sys::llama_decode(self.context.as_ptr(), self.batch)
-        };
+        let code = unsafe { sys::llama_decode(self.context.as_ptr(), self.batch) };
         if code == 0 { Ok(()) } else { Err(DecodeError(code)) }
     }
 

@@ -93,7 +93,6 @@ pub(crate) struct Engine {
     pub(crate) counters: Arc<Counters>,
     /// Sequences in use at once.
     pub(crate) sequences_max: usize,
-    pub(crate) threads: u32,
     pub(crate) seen: Seen,
     pub(crate) scratch: Scratch,
 }
@@ -170,10 +169,16 @@ impl Engine {
         }
         let wanted = self.fill_batch(jobs);
         if self.context.len() > 0 {
-            match self.context.decode(self.threads) {
+            match self.context.decode() {
                 Ok(()) => self.read_rows(jobs, &wanted),
                 Err(error) => self.fail(jobs, &error.to_string()),
             }
+        } else if !jobs.iter().any(Job::is_done)
+            && let Some(job) = jobs.first_mut()
+        {
+            // The cache is large enough for any one prompt, so this is a fault of ours; an
+            // error is better than a thread that turns for ever.
+            job.failure = Some("there is no room for the prompt".into());
         }
         for job in jobs.extract_if(.., |job| job.is_done()) {
             self.release(&job);
@@ -224,7 +229,12 @@ impl Engine {
                 });
             match grown {
                 Ok(branch) => job.branches.push(branch),
-                Err(message) => job.failure = Some(message),
+                Err(message) => {
+                    job.failure = Some(message);
+                    if sequence != lead {
+                        self.cache.release(sequence);
+                    }
+                }
             }
             self.settle(job);
         }

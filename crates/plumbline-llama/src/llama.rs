@@ -157,7 +157,6 @@ impl Llama {
             sampling: settings.sampling,
             counters: Arc::clone(&counters),
             sequences_max: settings.sequences_max as usize,
-            threads: settings.threads,
             seen: Seen::default(),
             scratch: Scratch::default(),
         };

@@ -32,6 +32,7 @@ fn a_real_model_proposes_steps() {
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .enable_time()
         .build()
         .expect("a runtime starts");
     let llama = |sampling, constrain| {

@@ -164,9 +164,9 @@ impl Vocabulary {
             .map_err(|error| format!("chat template: {error}"))?;
         let mut frames = Vec::with_capacity(roles.len() + 1);
         let mut rest = rendered.as_str();
-        for index in 0..roles.len() {
+        for (index, role) in roles.iter().enumerate() {
             let (frame, after) = rest.split_once(&mark(index)).ok_or_else(|| {
-                format!("the chat template leaves out a message of role {}", roles[index])
+                format!("the chat template leaves out a message of role {role}")
             })?;
             frames.push(frame.to_owned());
             rest = after;
