@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use plumbline::policies::{Scripted};
+use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
     AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, WellFormed,
 };
@@ -50,7 +50,7 @@ pub(crate) async fn policy(settings: &Settings, json: bool) -> Result<Arc<dyn Po
     let name = settings.policy.as_str();
     let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
     match kind {
-        "baseline" if rest.is_empty() => todo_baseline(),
+        "baseline" if rest.is_empty() => Ok(Arc::new(Baseline::default())),
         "scripted" => {
             let kind = if Path::new(rest).exists() { Kind::Input } else { Kind::Usage };
             Ok(Arc::new(Scripted::from_file(Path::new(rest)).blame(kind)?))
@@ -215,12 +215,93 @@ async fn llama(_rest: &str, _settings: &Settings, _json: bool) -> Result<Arc<dyn
 
 #[cfg(feature = "http")]
 fn openai(rest: &str, settings: &Settings) -> Result<Arc<dyn Policy>> {
-    Err(Failure::say(Kind::Missing, "soon"))
+    use plumbline_http::{ApiKey, Endpoint, EndpointSettings};
+    let mut endpoint =
+        EndpointSettings::parse(rest, settings.sampling).blame(Kind::Usage)?;
+    endpoint.concurrency_max = settings.concurrency;
+    let key = ApiKey::from_env(&endpoint.key_env).blame(Kind::Usage)?;
+    Ok(Arc::new(Endpoint::new(endpoint, key).blame(Kind::External)?))
 }
 
 #[cfg(feature = "llama")]
-async fn llama(rest: &str, settings: &Settings, json: bool) -> Result<Arc<dyn Policy>> {
-    Err(Failure::say(Kind::Missing, "soon"))
+async fn llama(name: &str, settings: &Settings, json: bool) -> Result<Arc<dyn Policy>> {
+    use plumbline_llama::{Llama, LlamaError, LlamaSettings, resolve};
+    let blame = |error: LlamaError| {
+        let kind = match &error {
+            LlamaError::MissingModel { .. } => Kind::Missing,
+            LlamaError::NoGguf { .. }
+            | LlamaError::WrongHash { .. }
+            | LlamaError::Corrupt { .. }
+            | LlamaError::Vocabulary { .. } => Kind::Input,
+            LlamaError::Settings(_) => Kind::Usage,
+            _ => Kind::External,
+        };
+        Failure::new(kind, error)
+    };
+    let cache = cache_dir()?;
+    // A file, or `default`; what is neither may be a repository on the hub.
+    let path = match resolve(name, &cache) {
+        Err(LlamaError::MissingModel { .. }) if is_repository(name) => {
+            download(name, &cache.join("models"), json).await?
+        }
+        found => found.map_err(blame)?,
+    };
+    let mut llama = LlamaSettings::new(path);
+    llama.sampling = settings.sampling;
+    llama.constrain = settings.constrain;
+    llama.sequences_max = settings.concurrency.max(settings.samples).min(SEQUENCES_MAX);
+    llama.cache_tokens = llama.cache_tokens.max(llama.sequences_max * SEQUENCE_CACHE_TOKENS);
+    let loaded = tokio::task::spawn_blocking(move || Llama::load(llama)).await;
+    Ok(Arc::new(loaded.blame(Kind::External)?.map_err(blame)?))
+}
+
+/// Sequences a local model decodes at once: beyond this a batch gains nothing on a CPU.
+#[cfg(feature = "llama")]
+const SEQUENCES_MAX: u32 = 32;
+/// Cache for each of them: a trajectory of some steps, and what others may reuse.
+#[cfg(feature = "llama")]
+const SEQUENCE_CACHE_TOKENS: u32 = 2048;
+
+/// Whether a model's name can be `OWNER/REPO[:FILE]` and is no path.
+#[cfg(feature = "llama")]
+fn is_repository(name: &str) -> bool {
+    let repo = name.split(':').next().unwrap_or(name);
+    let is_path = repo.starts_with(['/', '.', '~']) || repo.ends_with(".gguf");
+    !is_path && repo.split('/').filter(|part| !part.is_empty()).count() == 2
+}
+
+#[cfg(all(feature = "llama", feature = "http"))]
+async fn download(name: &str, models: &Path, json: bool) -> Result<PathBuf> {
+    use plumbline_http::{Hub, HubError, ModelName};
+    let blame = |error: HubError| {
+        let kind = match &error {
+            HubError::Name(_) | HubError::Endpoint(_) | HubError::Token(_) => Kind::Usage,
+            HubError::NoRepo { .. } | HubError::NoFile { .. } | HubError::Denied { .. } => {
+                Kind::Missing
+            }
+            _ => Kind::External,
+        };
+        Failure::new(kind, error)
+    };
+    let hub = Hub::from_env().map_err(blame)?;
+    let model: ModelName = name.parse().map_err(blame)?;
+    let progress = std::sync::OnceLock::new();
+    let path = plumbline_http::download(&hub, &model, models, &|state| {
+        let bar = progress.get_or_init(|| {
+            crate::progress::Progress::new("downloading (MB)", state.bytes_total / 1_000_000, json)
+        });
+        bar.set(state.bytes / 1_000_000, |_| String::new());
+    })
+    .await;
+    if let Some(bar) = progress.get() {
+        bar.finish();
+    }
+    path.map_err(blame)
+}
+
+#[cfg(all(feature = "llama", not(feature = "http")))]
+async fn download(_name: &str, _models: &Path, _json: bool) -> Result<PathBuf> {
+    Err(not_built("downloading a model", "http"))
 }
 
 /// Where models, indexes and downloads are kept: `PLUMBLINE_CACHE`, else the user's cache.
@@ -234,6 +315,43 @@ pub(crate) fn cache_dir() -> Result<PathBuf> {
 
 /// What there is and what is missing, for `plumb doctor`.
 pub(crate) fn components() -> Vec<Component> {
-    vec![]
+    let built = |name, is_built: bool, feature: &str| Component {
+        name,
+        state: if is_built {
+            Ok("built in".to_owned())
+        } else {
+            Err(format!("cargo build --release --features {feature}"))
+        },
+    };
+    vec![
+        built("tools search, open", cfg!(feature = "search"), "search"),
+        built("policy openai", cfg!(feature = "http"), "http"),
+        built("policy llama", cfg!(feature = "llama"), "llama"),
+        Component { name: "cache", state: writable_cache() },
+        Component { name: "default model", state: default_model() },
+    ]
 }
-fn todo_baseline() -> Result<Arc<dyn Policy>> { Err(Failure::say(Kind::Missing, "soon")) }
+
+fn writable_cache() -> std::result::Result<String, String> {
+    let dir = cache_dir().map_err(|failure| failure.message())?;
+    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&probe, b""));
+    // Nothing but an empty file is left behind if this fails.
+    let _ = std::fs::remove_file(&probe);
+    match written {
+        Ok(()) => Ok(dir.display().to_string()),
+        Err(error) => Err(format!("{}: {error}; set PLUMBLINE_CACHE", dir.display())),
+    }
+}
+
+#[cfg(feature = "llama")]
+fn default_model() -> std::result::Result<String, String> {
+    let cache = cache_dir().map_err(|failure| failure.message())?;
+    let path = plumbline_llama::resolve("default", &cache);
+    path.map(|path| path.display().to_string()).map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "llama"))]
+fn default_model() -> std::result::Result<String, String> {
+    Err("needs the policy llama".to_owned())
+}

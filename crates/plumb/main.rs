@@ -1,5 +1,7 @@
 //! `plumb`: the command. Reads as a table of contents; one file a subcommand.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
+
 mod args;
 mod catalog;
 mod doctor;
