@@ -11,7 +11,7 @@ use tantivy::schema::{
 use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{DocAddress, ReloadPolicy, Searcher, TantivyDocument};
 
-use crate::cache;
+use crate::cache::{self, Layout};
 use crate::frozen::FrozenDirectory;
 use crate::query::Query;
 use crate::rank::{self, Fields, Ranked};
@@ -25,7 +25,9 @@ const ANALYZER: &str = "words";
 const TITLE_KEY_CHARS_MAX: usize = 200;
 /// Documents of one title that are looked at.
 const SAME_TITLE_MAX: usize = 100;
-/// Blocks of stored text that each segment keeps decompressed, of 16 KiB each.
+/// Documents that are put into one segment: merging ten times as many would take minutes.
+const MERGED_DOCUMENTS_MAX: u64 = 2_000_000;
+/// Blocks of stored text that each segment keeps decompressed, of 4 KiB each.
 const STORE_CACHE_BLOCKS: usize = 64;
 
 /// An index of a [`Corpus`], read-only and shared by all who search it.
@@ -129,7 +131,8 @@ impl Index {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Arc<Self>, IndexError> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        cache::open_or_build(corpus, cache_folder, threads, progress).map(Arc::new)
+        let layout = Layout { threads, merged_documents_max: MERGED_DOCUMENTS_MAX };
+        cache::open_or_build(corpus, cache_folder, layout, progress).map(Arc::new)
     }
 
     /// Opens the index in a folder whose files have been checked.
