@@ -63,18 +63,18 @@ impl Policy for Baseline {
         let question = Question::read(prompt.question);
         let evidence = Evidence::read(&question, &prompt.turns);
         let tool = search_tool(prompt.tools).filter(|_| !prompt.last);
-        let queries = tool.map(|_| queries(&question, &evidence, &prompt.turns));
-        let answers = answer::candidates(&question, &evidence);
+        let queries =
+            tool.map_or_else(Vec::new, |_| queries(&question, &evidence, &prompt.turns));
+        let answers = match queries.as_slice() {
+            [] => answer::candidates(&question, &evidence),
+            [..] => vec![],
+        };
         let propose = |seed: &u64| {
-            let query = best(queries.as_deref().unwrap_or_default(), *seed);
-            let action = match (tool, query) {
+            let action = match (tool, best(&queries, *seed)) {
                 (Some(tool), Some(query)) => call(tool, query),
                 _ => answer(&question, best(&answers, *seed)),
             };
-            let (action, text) = say(prompt, action).ok_or_else(|| {
-                let protocol = prompt.protocol;
-                PolicyError::Model(format!("the protocol {protocol} cannot say this"))
-            })?;
+            let (action, text) = say(prompt, action)?;
             Ok(Proposal { text, action, seed: *seed, tokens: None, elided: vec![] })
         };
         seeds.iter().map(propose).collect()
@@ -105,10 +105,10 @@ fn answer(question: &Question<'_>, best: Option<&str>) -> Action {
 }
 
 /// An action in the protocol's words. A text that would close the protocol's own markup is
-/// reduced to its words.
-fn say(prompt: &Prompt<'_>, action: Action) -> Option<(Action, String)> {
+/// reduced to its words. Fails if the protocol cannot call the tool at all.
+fn say(prompt: &Prompt<'_>, action: Action) -> Result<(Action, String), PolicyError> {
     if let Some(text) = prompt.protocol.render(&action) {
-        return Some((action, text));
+        return Ok((action, text));
     }
     let plain = |text: &str| {
         text::words(text).map(|(_, word)| word).collect::<Vec<_>>().join(" ")
@@ -117,15 +117,19 @@ fn say(prompt: &Prompt<'_>, action: Action) -> Option<(Action, String)> {
         Action::Answer { text } => Action::Answer { text: plain(&text) },
         Action::Calls { mut calls } => {
             for call in &mut calls {
-                let query = call.args["query"].as_str().unwrap_or("").to_owned();
+                let query = call.args["query"].as_str().unwrap_or_default().to_owned();
                 call.args["query"] = plain(&query).into();
             }
             Action::Calls { calls }
         }
-        Action::Malformed { .. } => return None,
+        malformed @ Action::Malformed { .. } => malformed,
     };
-    let text = prompt.protocol.render(&action)?;
-    Some((action, text))
+    let cannot = || {
+        let protocol = prompt.protocol;
+        PolicyError::Model(format!("the protocol {protocol} cannot say {action:?}"))
+    };
+    let text = prompt.protocol.render(&action).ok_or_else(cannot)?;
+    Ok((action, text))
 }
 
 /// The candidate with the highest score after the seed had its say; the first of equals.
@@ -162,9 +166,10 @@ fn queries(
     if failed || turns.len() >= SEARCHES_MAX {
         return vec![];
     }
-    let whole = content(question.text);
     if turns.is_empty() {
-        return vec![Candidate { text: whole, score: 1.0 }];
+        let text = content(question.text);
+        let whole = (!text.is_empty()).then_some(Candidate { text, score: 1.0 });
+        return whole.into_iter().collect();
     }
     let new = |query: &str| {
         let query = roots(query);
@@ -244,7 +249,7 @@ mod tests {
 
     fn equipped() -> Vec<ToolSpec> {
         vec![ToolSpec {
-            name: "find".into(),
+            name: "search".into(),
             description: String::new(),
             parameters: json!({"properties": {"query": {"type": "string"}}}),
             pinned: Digest::of(b""),
@@ -253,13 +258,14 @@ mod tests {
 
     /// What the baseline does after these searches, in short: `? query` or `= answer`.
     fn next(question: &str, before: &[(&str, Observation)], seed: u64) -> String {
-        next_with(question, before, &equipped(), seed)
+        next_with(question, before, &equipped(), Protocol::Hermes, seed)
     }
 
     fn next_with(
         question: &str,
         before: &[(&str, Observation)],
         tools: &[ToolSpec],
+        protocol: Protocol,
         seed: u64,
     ) -> String {
         let searched = |(query, observation): &(&str, Observation)| {
@@ -279,7 +285,7 @@ mod tests {
                 .map(|(proposal, observations)| Turn { proposal, observations })
                 .collect(),
             tools,
-            protocol: Protocol::Hermes,
+            protocol,
             last: false,
             thought_chars_max: 0,
             tokens_max: 64,
@@ -289,7 +295,7 @@ mod tests {
         let baseline = Baseline::default();
         let proposals = runtime.block_on(baseline.propose(&prompt, &[seed]));
         let proposal = proposals.expect("it always has something to say").remove(0);
-        assert_eq!(Protocol::Hermes.parse(&proposal.text).action, proposal.action);
+        assert_eq!(protocol.parse(&proposal.text).action, proposal.action);
         match proposal.action {
             Action::Calls { calls } => {
                 format!("? {}", calls[0].args["query"].as_str().expect("a text"))
@@ -317,7 +323,11 @@ mod tests {
         let check = |question: &str, top: &[usize], expect: &str| {
             // Without a tool all that is left is to answer.
             let before = [("x", search(top))];
-            assert_eq!(next_with(question, &before, &[], 0), expect, "{question}");
+            assert_eq!(
+                next_with(question, &before, &[], Protocol::React, 0),
+                expect,
+                "{question}"
+            );
         };
         check("Who designed the Bell Tower?", &[0, 1], "= Ann Lee");
         check("In what year did the Bell Tower open?", &[0, 2], "= 1931");
@@ -340,14 +350,21 @@ mod tests {
     proptest! {
         #[test]
         fn it_never_panics_and_repeats_itself(
-            question in "(\\PC|who|which| or |Ann|19[0-9]{2}|,|\"|</tool_call>| ){0,24}",
+            question in "(\\PC|who|which| or |Ann|19[0-9]{2}|,|\"|</tool_call>|</search>|\\]|\n| ){0,24}",
             text in "(\\PC|\\[1\\] |Bell Tower|\\. |May|, |1[0-9]{3}| ){0,40}",
             seed in any::<u64>(),
         ) {
             let documents = json!({"documents": [{"id": "d", "title": "Bell Tower"}]});
             let before = [("q", Observation::Output { text, data: documents })];
-            let once = next(&question, &before, seed);
-            prop_assert_eq!(&once, &next(&question, &before, seed));
+            for protocol in Protocol::ALL {
+                for before in [&before[..0], &before[..]] {
+                    for tools in [vec![], equipped()] {
+                        let next =
+                            || next_with(&question, before, &tools, protocol, seed);
+                        prop_assert_eq!(next(), next());
+                    }
+                }
+            }
         }
     }
 }

@@ -170,11 +170,11 @@ pub(super) fn root(word: &str) -> Option<String> {
     Some(root)
 }
 
-/// What stands between double quotation marks.
+/// What stands between double quotation marks, if it has words.
 fn quotations(text: &str) -> Vec<&str> {
     let marks = ['"', '“', '”'];
     let odd = text.split(marks).skip(1).step_by(2);
-    odd.map(str::trim).filter(|quotation| !quotation.is_empty()).collect()
+    odd.map(str::trim).filter(|text| text::words(text).next().is_some()).collect()
 }
 
 fn asked(text: &str) -> Asked<'_> {
