@@ -12,6 +12,8 @@ mod recovery;
 /// Bad input and missing parts: the message and the exit code.
 mod refusals;
 
+/// The commands that the README shows.
+mod readme;
 /// The shipped environments, and their own checks.
 mod shipped;
 
