@@ -173,7 +173,8 @@ fn build(
     layout: Layout,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Manifest, IndexError> {
-    let failed = |error: TantivyError| cache_error(folder, io::Error::other(error));
+    let cache = folder.parent().unwrap_or(folder);
+    let failed = |error: TantivyError| cache_error(cache, io::Error::other(error));
     let (schema, fields) = schema();
     let settings = IndexSettings {
         docstore_blocksize: STORE_BLOCK_BYTES,
@@ -197,7 +198,10 @@ fn build(
     while let Some(document) = stream.next() {
         let document = document?;
         queued_bytes += document.text.len() as u64;
-        writer.add_document(indexed(&fields, document)).map_err(failed)?;
+        if let Err(error) = writer.add_document(indexed(&fields, document)) {
+            // This says that a thread died; the commit says what it died of.
+            return Err(failed(writer.commit().err().unwrap_or(error)));
+        }
         if queued_bytes > QUEUED_BYTES_MAX {
             writer.commit().map_err(failed)?;
             queued_bytes = 0;
