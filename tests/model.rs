@@ -22,8 +22,10 @@ fn model(test: &str) -> Option<String> {
 fn a_model_searches_answers_and_never_writes_a_malformed_call() {
     let Some(policy) = model("a model") else { return };
     let world = World::new();
-    let args = ["run", "world", "-m", &policy, "-r", "2", "-c", "4", "--seed", "7", "-o", "runs/a"];
-    let summary = world.ok(&args);
+    let summary = world.ok(&[
+        "run", "world", "-m", &policy, "-n", "2", "-r", "2", "-c", "4", "--steps-max", "3",
+        "--seed", "7", "-o", "runs/a",
+    ]);
     assert!(summary.contains("prompt tokens evaluated for each new one"), "{summary}");
     let steps = world.steps("runs/a");
     let nodes: Vec<&Value> = steps.iter().filter(|line| line["type"] == "node").collect();
@@ -75,7 +77,10 @@ fn one_at_a_time_a_model_gives_the_same_bytes_twice() {
     let Some(policy) = model("determinism") else { return };
     let world = World::new();
     for run in ["runs/a", "runs/b"] {
-        world.ok(&["run", "world", "-m", &policy, "-r", "2", "-c", "1", "--seed", "7", "-o", run]);
+        world.ok(&[
+            "run", "world", "-m", &policy, "-n", "2", "-r", "2", "-c", "1", "--steps-max", "3",
+            "--seed", "7", "-o", run,
+        ]);
     }
     assert_eq!(world.read("runs/a/steps.jsonl"), world.read("runs/b/steps.jsonl"));
 }

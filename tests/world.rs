@@ -96,7 +96,7 @@ impl World {
     pub(crate) fn right_script(&self) -> String {
         let lines = QUESTIONS.map(|(_, question, answer, supporting)| {
             let mut replies = vec![search(question)];
-            replies.extend(supporting.iter().map(|id| call("open", &json!({ "id": id }))));
+            replies.extend(supporting.iter().map(|id| call("open", &json!({ "title": id }))));
             replies.push(format!("<answer>{answer}</answer>"));
             json!({ "question": question, "replies": replies })
         });

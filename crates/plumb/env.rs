@@ -130,7 +130,7 @@ impl Probe<'_> {
                 calls: vec![plumbline::ToolCall {
                     id: "call_0".into(),
                     tool: "open".into(),
-                    args: json!({ "id": id }),
+                    args: json!({ "title": id }),
                 }],
             });
         let last = Action::Answer { text: answer.to_owned() };

@@ -62,6 +62,7 @@ pub(crate) enum ToolManifest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CorpusManifest {
     /// What the corpus is called.
+    #[expect(dead_code, reason = "read so that a manifest without it is refused")]
     pub(crate) name: String,
     /// What it is.
     #[expect(dead_code, reason = "read so that a manifest without it is refused")]

@@ -390,8 +390,8 @@ fn table(
     groups: &BTreeMap<String, BTreeMap<String, plumbline::Estimates>>,
 ) -> String {
     let mut lines = vec![format!(
-        "{:<22} {:>9}  {:<22} {:<22} {:<22}",
-        "", "questions", "exact match", "F1", "supporting recall"
+        "{:<22} {:>9}  {:<22} {:<22} supporting recall",
+        "", "questions", "exact match", "F1"
     )];
     let mut line = |name: &str, estimates: &plumbline::Estimates| {
         let recall = estimates.supporting_recall.map_or("-".to_owned(), |e| e.to_string());

@@ -37,13 +37,17 @@ impl Open {
     pub fn new(index: Arc<Index>) -> Self {
         let spec = ToolSpec {
             name: NAME.to_owned(),
-            description: "Read one whole document. Give its title or its id.".into(),
+            description: "Read one whole document by its title.".into(),
             parameters: json!({
                 "type": "object",
                 "properties": {
-                    "title": { "type": "string", "description": "The exact title." },
-                    "id": { "type": "string", "description": "The exact id." },
+                    "title": {
+                        "type": "string",
+                        "minLength": 1,
+                        "description": "The title, or the id.",
+                    },
                 },
+                "required": ["title"],
                 "additionalProperties": false,
             }),
             pinned: Digest::of_json(&(NAME, index.digest())),
@@ -51,33 +55,18 @@ impl Open {
         Self { index, spec }
     }
 
-    /// Finds a document by id first, then by title: models mix the two up.
-    fn look_up(
-        &self,
-        id: Option<&str>,
-        title: Option<&str>,
-    ) -> Result<Lookup, IndexError> {
-        let names = || id.into_iter().chain(title);
-        for name in names() {
-            if let Some(document) = self.index.document(name)? {
-                return Ok(Lookup::One(document));
-            }
+    /// Finds a document by id first, then by title: models mix the two up, so one argument
+    /// serves for both.
+    fn look_up(&self, name: &str) -> Result<Lookup, IndexError> {
+        if let Some(document) = self.index.document(name)? {
+            return Ok(Lookup::One(document));
         }
-        for name in title.into_iter().chain(id) {
-            let mut documents = self.index.titled(name)?;
-            match documents.len() {
-                0 => {}
-                1 => return Ok(Lookup::One(documents.remove(0))),
-                _ => return Ok(Lookup::Several(documents)),
-            }
+        let mut documents = self.index.titled(name)?;
+        match documents.len() {
+            0 => Ok(Lookup::None(self.index.search_titles(name, SUGGESTIONS)?)),
+            1 => Ok(Lookup::One(documents.remove(0))),
+            _ => Ok(Lookup::Several(documents)),
         }
-        for name in names() {
-            let near = self.index.search_titles(name, SUGGESTIONS)?;
-            if !near.is_empty() {
-                return Ok(Lookup::None(near));
-            }
-        }
-        Ok(Lookup::None(Vec::new()))
     }
 }
 
@@ -93,12 +82,10 @@ impl Tool for Open {
         _scratch: &mut Scratch,
         _limits: &Limits,
     ) -> Result<Observation, ToolError> {
-        let given = |field| args.get(field).and_then(Value::as_str);
-        let (id, title) = (given("id"), given("title"));
-        let Some(name) = title.or(id) else {
-            return Ok(Observation::fault(Fault::BadArgs, "open needs a title or an id"));
+        let Some(name) = args.get("title").and_then(Value::as_str) else {
+            return Ok(Observation::fault(Fault::BadArgs, "open needs a title"));
         };
-        let lookup = self.look_up(id, title).map_err(|error| ToolError::Engine {
+        let lookup = self.look_up(name).map_err(|error| ToolError::Engine {
             tool: NAME.to_owned(),
             message: error.to_string(),
         })?;

@@ -517,8 +517,8 @@ mod tests {
         assert_eq!(fares("Look it up.\n<answer>x"), Match::Beginning);
         assert_eq!(fares("Longer than twenty characters\n<answer>"), Match::Breaks(20));
         let answer = |body: &str| fares(&format!("<answer>{body}</answer>"));
-        assert_eq!(answer(&"a".repeat(300)), Match::Whole);
-        assert_eq!(answer(&"a".repeat(301)), Match::Breaks(308));
+        assert_eq!(answer(&"a".repeat(120)), Match::Whole);
+        assert_eq!(answer(&"a".repeat(121)), Match::Breaks(128));
         for bad in ["", " a", "a ", "a\nb"] {
             assert!(matches!(answer(bad), Match::Breaks(_)), "{bad:?}");
         }

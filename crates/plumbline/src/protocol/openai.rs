@@ -457,7 +457,7 @@ mod tests {
         let tools = search_and_open();
         for action in [
             answer("\"3\" < 5 \\ é"),
-            answer(&"a".repeat(300)),
+            answer(&"a".repeat(120)),
             calls(vec![call(0, "search", json!({ "query": "\"quoted\" \\ é" }))]),
         ] {
             check_whole(openai, &tools, &action);
@@ -475,7 +475,7 @@ mod tests {
             "{\"content\": null}".to_owned(),
             "{\"content\": \"\"}".to_owned(),
             "{\"content\": \"a\\nb\"}".to_owned(),
-            format!("{{\"content\": \"{}\"}}", "a".repeat(301)),
+            format!("{{\"content\": \"{}\"}}", "a".repeat(121)),
             format!("{{\"content\": \"{}\", \"tool_calls\": [", "a".repeat(21)),
             format!("{head}{rest}{{}}"),
         ] {

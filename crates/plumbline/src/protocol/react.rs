@@ -545,7 +545,7 @@ mod tests {
         tools.push(tool("sql", sql));
         for action in [
             answer("3 < 5, [é]"),
-            answer(&"a".repeat(300)),
+            answer(&"a".repeat(120)),
             calls(vec![call(0, "search", json!({ "query": "a [b] \"c\"" }))]),
             calls(vec![call(0, "open", json!({ "title": "t".repeat(200) }))]),
             calls(vec![call(0, "sql", json!({ "input": "a b" }))]),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Characters of an answer in a constrained message.
-pub(super) const ANSWER_CHARS_MAX: u64 = 300;
+pub(super) const ANSWER_CHARS_MAX: u64 = 120;
 
 /// Takes the force from closing tags inside a tool's text, so that a document can neither
 /// end the block it is shown in nor pass for a message: `</answer>` becomes `<\/answer>`.
