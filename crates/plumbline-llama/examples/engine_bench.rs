@@ -4,6 +4,7 @@
 //! engine_bench decode MODEL THREADS [ROUNDS]   16 messages: a plain loop, then the policy
 //! engine_bench steps MODEL THREADS             episodes of several steps: prompts reused
 //! engine_bench speed MODEL THREADS             the plain loop alone
+//! engine_bench idle MODEL THREADS              what other sequences' cells cost
 //! engine_bench quantise MODEL FILE FORMAT      Q4_0, Q4_1 or Q8_0
 //! engine_bench perplexity MODEL TEXT THREADS   over the first 20,000 tokens of a file
 //! ```
@@ -48,6 +49,7 @@ fn main() -> Result<()> {
             decode(model, threads.parse()?, rounds.parse()?)
         }
         ["steps", model, threads] => steps(model, threads.parse()?),
+        ["idle", model, threads] => idle(model, threads.parse()?),
         ["speed", model, threads] => speed(model, threads.parse()?),
         ["quantise", model, file, format] => {
             let formats = [Quantisation::Q4_0, Quantisation::Q4_1, Quantisation::Q8_0];
@@ -121,7 +123,9 @@ impl<'m> Plain<'m> {
     /// Reads prompts that share a beginning, and samples greedily. Returns the seconds of
     /// the reading, wall and processor, and of all.
     fn run(&mut self, prompts: &[Vec<u32>]) -> Result<[(f64, f64); 2]> {
-        self.context.clear_kv_cache();
+        for sequence in 0..prompts.len() as u32 {
+            self.context.clear_kv_cache_seq(Some(sequence), None, None)?;
+        }
         let clock = Clock::start();
         let shared =
             prompts.iter().skip(1).fold(prompts[0].len() - 1, |shared, prompt| {
@@ -309,6 +313,29 @@ fn speed(model: &str, threads: u32) -> Result<()> {
             sampled / (all.0 - read.0),
             sampled / (all.1 - read.1),
         );
+    }
+    Ok(())
+}
+
+fn idle(model: &str, threads: u32) -> Result<()> {
+    let plain_model = Plain::load(model)?;
+    let mut plain = Plain::new(&plain_model, threads.cast_signed())?;
+    let text =
+        "The quick brown fox jumps over the lazy dog near the river in 1987. ".repeat(30);
+    let tokens = plain_model.vocab().tokenize(text.as_bytes(), false, false);
+    let tokens: Vec<u32> = tokens.iter().map(|token| token.0.cast_unsigned()).collect();
+    let prompts = vec![tokens[..400].to_vec(); SEQUENCES];
+    for filled in 0..3 {
+        let [read, all] = plain.run(&prompts)?;
+        println!(
+            "{} idle cells: prompt {:.0} tokens a processor second, 16 messages {:.0}",
+            filled * 4 * 500,
+            (399 + SEQUENCES) as f64 / read.1,
+            (SEQUENCES * MESSAGE_TOKENS) as f64 / (all.1 - read.1),
+        );
+        for sequence in 0..4 {
+            plain.read(&tokens[..500], 0, 32 + 4 * filled + sequence)?;
+        }
     }
     Ok(())
 }

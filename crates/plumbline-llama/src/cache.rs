@@ -5,6 +5,27 @@
 //! share cells, so a cell counts its owners. A sequence that is no longer in use stays as
 //! idle: its tokens may begin a later prompt. Idle sequences are dropped, the longest unused
 //! first, when cells or sequence ids run out.
+//!
+//! They are also dropped when they have been idle for too long, because they are not free:
+//! attention passes over every cell in use, whosever it is, for every token. After some 400
+//! turns a cell has cost what evaluating its token again would (README.md). Most sequences
+//! are taken up again at once or never, so what is waited for is a multiple of the longest
+//! wait that has lately been worth it, and at most that. Turns are counted, not timed: what
+//! is dropped depends on the requests alone.
+
+use std::collections::VecDeque;
+
+/// Turns after which keeping an idle cell has cost as much as evaluating its token again.
+const PATIENCE_TURNS_MAX: u64 = 400;
+
+/// Turns that an idle sequence is kept at least.
+const PATIENCE_TURNS_MIN: u64 = 64;
+
+/// How many times the longest wait of late a sequence is kept.
+const PATIENCE_FACTOR: u64 = 4;
+
+/// Waits that are remembered.
+const WAITS_MAX: usize = 64;
 
 /// A change for llama.cpp to make, in the order given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +69,9 @@ pub(crate) struct Cache {
     /// Cells that sequences in use may still ask for.
     promised: usize,
     clock: u64,
+    turn: u64,
+    /// How many turns the last idle sequences that were taken up again had waited.
+    waits: VecDeque<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +79,10 @@ struct Sequence {
     tokens: Vec<u32>,
     cells: Vec<u32>,
     use_: Use,
+    /// When it was last used, for telling which one was used longest ago.
     touched: u64,
+    /// The turn of that.
+    touched_turn: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +103,31 @@ impl Cache {
             free: (0..cells).rev().collect(),
             promised: 0,
             clock: 0,
+            turn: 0,
+            waits: VecDeque::new(),
         }
+    }
+
+    /// Begins a turn, and drops sequences that have been idle for too long.
+    pub(crate) fn turn(&mut self) -> Vec<Edit> {
+        self.turn += 1;
+        let patience = self.patience();
+        let mut edits = Vec::new();
+        for at in 0..self.sequences.len() {
+            let sequence = &self.sequences[at];
+            if !sequence.is_busy() && self.turn - sequence.touched_turn > patience {
+                self.truncate(at, 0, &mut edits);
+            }
+        }
+        edits
+    }
+
+    fn patience(&self) -> u64 {
+        if self.waits.len() < WAITS_MAX {
+            return PATIENCE_TURNS_MAX;
+        }
+        let longest = self.waits.iter().copied().max().unwrap_or(0);
+        (PATIENCE_FACTOR * longest).clamp(PATIENCE_TURNS_MIN, PATIENCE_TURNS_MAX)
     }
 
     /// How many sequences are in use.
@@ -100,6 +151,10 @@ impl Cache {
         let needed = prompt.len() - reused + growth;
         if !self.could_free(needed, source, reused) {
             return None;
+        }
+        if let Some(at) = source.filter(|&at| !self.sequences[at].is_busy()) {
+            self.waits.truncate(WAITS_MAX - 1);
+            self.waits.push_front(self.turn - self.sequences[at].touched_turn);
         }
         let mut edits = Vec::new();
         let sequence = match source {
@@ -195,12 +250,15 @@ impl Cache {
     }
 
     /// The sequence that begins most like a prompt, and how many tokens they share. Among
-    /// equals a sequence that ends there, which is taken over rather than copied.
+    /// equals a sequence that ends there, which is taken over rather than copied; then the
+    /// one used last.
     fn best(&self, prompt: &[u32]) -> Option<(usize, usize)> {
         let prompt = &prompt[..prompt.len().saturating_sub(1)];
         let shared = |at: usize| common_prefix(self.sequences[at].shared(), prompt);
         (0..self.sequences.len()).map(|at| (at, shared(at))).max_by_key(
-            |&(at, length)| (length, self.is_prefix(at, length), usize::MAX - at),
+            |&(at, length)| {
+                (length, self.is_prefix(at, length), self.sequences[at].touched)
+            },
         )
     }
 
@@ -306,6 +364,7 @@ impl Cache {
     fn touch(&mut self, at: usize) {
         self.clock += 1;
         self.sequences[at].touched = self.clock;
+        self.sequences[at].touched_turn = self.turn;
     }
 }
 
@@ -388,6 +447,33 @@ mod tests {
         read(&mut cache, &[40, 1, 2], 1);
         let held = [10, 20, 30].map(|start| cache.held(&[start, 1, 2, 3]));
         assert_eq!(held, [0, 3, 3]);
+    }
+
+    #[test]
+    fn idle_sequences_are_kept_for_as_long_as_it_has_been_worth() {
+        let mut cache = Cache::new(8, 1000);
+        let turns = |cache: &mut Cache, turns: u64| {
+            (0..turns).flat_map(|_| cache.turn()).collect::<Vec<_>>()
+        };
+        let never = read(&mut cache, &[9, 9, 9], 0);
+        cache.release(never.sequence);
+        assert_eq!(turns(&mut cache, PATIENCE_TURNS_MAX), []);
+        let dropped = [Edit::Truncate { sequence: never.sequence, length: 0 }];
+        assert_eq!(turns(&mut cache, 1), dropped, "while nothing is known");
+
+        let never = read(&mut cache, &[9, 9, 9], 0);
+        cache.release(never.sequence);
+        let mut prompt = vec![1, 2];
+        let mut edits = vec![];
+        for token in 0..=WAITS_MAX as u32 {
+            prompt.push(token);
+            let step = read(&mut cache, &prompt, 0);
+            cache.release(step.sequence);
+            edits.extend(turns(&mut cache, 1));
+        }
+        let dropped = [Edit::Truncate { sequence: never.sequence, length: 0 }];
+        assert_eq!(edits, dropped, "once sequences are known to be taken up at once");
+        assert_eq!(cache.held(&[prompt, vec![7]].concat()), WAITS_MAX + 3);
     }
 
     #[test]

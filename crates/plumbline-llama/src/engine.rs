@@ -163,6 +163,8 @@ impl Engine {
         for job in jobs.extract_if(.., |job| job.request.reply.is_closed()) {
             self.release(&job);
         }
+        let dropped = self.cache.turn();
+        apply(&mut self.context, &dropped);
         self.admit(jobs);
         for job in jobs.iter_mut() {
             self.begin_messages(job);
