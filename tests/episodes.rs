@@ -20,13 +20,18 @@ fn a_run_is_recorded_labelled_shown_and_replayed() {
     let list = world.ok(&["show", "runs/a"]);
     assert!(list.contains("q1:3"), "four steps, numbered from 0: {list}");
     let shown = world.ok(&["show", "runs/a", "q1"]);
-    for word in ["Where was the builder", "gold: Felling", "step 3  [good]", "answer-support"] {
+    for word in
+        ["Where was the builder", "gold: Felling", "step 3  [good]", "answer-support"]
+    {
         assert!(shown.contains(word), "{word:?} is missing in\n{shown}");
     }
 
     let replayed = world.ok(&["replay", "runs/a", "--execute"]);
     assert!(replayed.contains("no divergence"), "{replayed}");
-    assert!(!replayed.contains(" 0 pieces of evidence"), "evidence is executed: {replayed}");
+    assert!(
+        !replayed.contains(" 0 pieces of evidence"),
+        "evidence is executed: {replayed}"
+    );
 }
 
 #[test]
@@ -36,7 +41,11 @@ fn a_changed_document_is_a_divergence_that_names_the_first_step() {
     world.ok(&["run", "world", "-m", &script, "-o", "runs/a"]);
     // As many words as before, so that no other document's score changes: q1 never reads
     // this one, q3 opens it.
-    world.edit("corpus/documents.jsonl", "is a town on the River", "is a burgh on the River");
+    world.edit(
+        "corpus/documents.jsonl",
+        "is a town on the River",
+        "is a burgh on the River",
+    );
     world.fails(&["replay", "runs/a", "--execute"], 1, &["task q3, step", "burgh"]);
     world.fails(&["replay", "runs/a"], 1, &["the data of these tools", "search"]);
 }
@@ -45,8 +54,10 @@ fn a_changed_document_is_a_divergence_that_names_the_first_step() {
 fn the_same_seed_gives_the_same_bytes() {
     let world = World::new();
     for run in ["runs/a", "runs/b"] {
-        let args =
-            ["run", "world", "-m", "baseline", "-r", "3", "-c", "1", "--seed", "7", "-o", run];
+        let args = [
+            "run", "world", "-m", "baseline", "-r", "3", "-c", "1", "--seed", "7", "-o",
+            run,
+        ];
         world.ok(&args);
     }
     assert_eq!(world.read("runs/a/steps.jsonl"), world.read("runs/b/steps.jsonl"));
@@ -127,9 +138,19 @@ fn settings_come_from_manifest_then_file_then_flags() {
     let script = world.right_script();
     world.write("settings.toml", "samples = 2\nsteps_max = 4\nseed = 5\n");
     world.ok(&[
-        "run", "world", "-m", &script, "--config", "settings.toml", "--seed", "6", "-o", "runs/a",
+        "run",
+        "world",
+        "-m",
+        &script,
+        "--config",
+        "settings.toml",
+        "--seed",
+        "6",
+        "-o",
+        "runs/a",
     ]);
-    let header: Value = serde_json::from_str(&world.read("runs/a/run.json")).expect("JSON");
+    let header: Value =
+        serde_json::from_str(&world.read("runs/a/run.json")).expect("JSON");
     let settings = &header["settings"];
     assert_eq!(settings["samples"], 2);
     assert_eq!(settings["seed"], 6, "a flag overrules the file");
@@ -142,7 +163,8 @@ fn tools_can_be_listed_and_called_by_hand() {
     let world = World::new();
     let list = world.ok(&["tool", "list", "world"]);
     assert!(list.contains("search") && list.contains("open"), "{list}");
-    let found = world.ok(&["tool", "call", "world", "search", r#"{"query": "lighthouse"}"#]);
+    let found =
+        world.ok(&["tool", "call", "world", "search", r#"{"query": "lighthouse"}"#]);
     assert!(found.contains("Orrin"), "{found}");
     world.fails(&["tool", "call", "world", "search", r#"{"q": 1}"#], 1, &["BadArgs"]);
     world.fails(&["tool", "call", "world", "search", "{"], 2, &["not JSON"]);

@@ -21,7 +21,8 @@ fn fault(step: &Value, index: usize, expect: &str, words: &str) {
 #[test]
 fn a_malformed_message_is_corrected_and_the_episode_goes_on() {
     let world = World::new();
-    let steps = run(&world, &["<tool_call>\n{\"name\": \"sea", "<answer>Felling</answer>"]);
+    let steps =
+        run(&world, &["<tool_call>\n{\"name\": \"sea", "<answer>Felling</answer>"]);
     fault(&steps[0], 0, "malformed", "<tool_call>");
     assert_eq!(steps[2]["ending"]["type"], "answered");
 }
@@ -50,8 +51,7 @@ fn unknown_tools_and_bad_arguments_are_named_with_the_remedy() {
 fn several_calls_in_one_message_are_made_in_order_up_to_a_limit() {
     let world = World::new();
     let call = |query: &str| search(query);
-    let message =
-        ["mill", "voss", "felling", "orrin", "sorn"].map(call).join("\n");
+    let message = ["mill", "voss", "felling", "orrin", "sorn"].map(call).join("\n");
     let steps = run(&world, &[&message, "<answer>x</answer>"]);
     let observations = steps[0]["observations"].as_array().expect("a list");
     assert_eq!(observations.len(), 5, "one observation a call");
@@ -68,7 +68,18 @@ fn the_step_limit_and_the_call_limit_hold() {
     assert_eq!(steps.len(), 6);
     assert_eq!(steps[5]["ending"]["budget"], "steps");
     let script = world.script(&[&again, &again, "<answer>x</answer>"]);
-    world.ok(&["run", "world", "-m", &script, "-n", "1", "--calls-max", "1", "-o", "runs/b"]);
+    world.ok(&[
+        "run",
+        "world",
+        "-m",
+        &script,
+        "-n",
+        "1",
+        "--calls-max",
+        "1",
+        "-o",
+        "runs/b",
+    ]);
     fault(&world.steps("runs/b")[1], 0, "limit", "used up");
 }
 
@@ -90,13 +101,18 @@ fn a_repeat_is_labelled_bad_and_an_invented_answer_too() {
 fn any_query_a_model_can_write_gets_an_answer() {
     let world = World::new();
     let huge = "mill ".repeat(10_000);
-    let queries = ["\"", "title:", "*:*", "((((", "a AND OR NOT", "🦀🦀", "\u{0}", &huge, "the of"];
+    let queries =
+        ["\"", "title:", "*:*", "((((", "a AND OR NOT", "🦀🦀", "\u{0}", &huge, "the of"];
     for query in queries {
         let script = world.script(&[&search(query), "<answer>x</answer>"]);
         let run = format!("runs/{}", query.len());
         let _ = std::fs::remove_dir_all(world.path(&run));
         world.ok(&["run", "world", "-m", &script, "-n", "1", "-o", &run]);
         let steps = world.steps(&run);
-        assert_eq!(steps[0]["observations"][0]["type"], "output", "{query:?}: {:#}", steps[0]);
+        assert_eq!(
+            steps[0]["observations"][0]["type"], "output",
+            "{query:?}: {:#}",
+            steps[0]
+        );
     }
 }

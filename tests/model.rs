@@ -6,7 +6,8 @@ use crate::world::World;
 
 /// The default model in the user's cache; says so where it is not there.
 fn model(test: &str) -> Option<String> {
-    let given = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let given =
+        |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let cache = given("PLUMBLINE_CACHE")
         .or_else(|| given("XDG_CACHE_HOME").map(|dir| dir.join("plumbline")))
         .or_else(|| given("HOME").map(|dir| dir.join(".cache/plumbline")))?;
@@ -23,8 +24,22 @@ fn a_model_searches_answers_and_never_writes_a_malformed_call() {
     let Some(policy) = model("a model") else { return };
     let world = World::new();
     let summary = world.ok(&[
-        "run", "world", "-m", &policy, "-n", "2", "-r", "2", "-c", "4", "--steps-max", "3",
-        "--seed", "7", "-o", "runs/a",
+        "run",
+        "world",
+        "-m",
+        &policy,
+        "-n",
+        "2",
+        "-r",
+        "2",
+        "-c",
+        "4",
+        "--steps-max",
+        "3",
+        "--seed",
+        "7",
+        "-o",
+        "runs/a",
     ]);
     assert!(summary.contains("prompt tokens evaluated for each new one"), "{summary}");
     let steps = world.steps("runs/a");
@@ -78,8 +93,22 @@ fn one_at_a_time_a_model_gives_the_same_bytes_twice() {
     let world = World::new();
     for run in ["runs/a", "runs/b"] {
         world.ok(&[
-            "run", "world", "-m", &policy, "-n", "2", "-r", "2", "-c", "1", "--steps-max", "3",
-            "--seed", "7", "-o", run,
+            "run",
+            "world",
+            "-m",
+            &policy,
+            "-n",
+            "2",
+            "-r",
+            "2",
+            "-c",
+            "1",
+            "--steps-max",
+            "3",
+            "--seed",
+            "7",
+            "-o",
+            run,
         ]);
     }
     assert_eq!(world.read("runs/a/steps.jsonl"), world.read("runs/b/steps.jsonl"));

@@ -7,7 +7,8 @@ use crate::world::World;
 #[test]
 fn every_command_of_the_readme_runs() {
     let root = env!("CARGO_MANIFEST_DIR");
-    let readme = std::fs::read_to_string(format!("{root}/README.md")).expect("the README");
+    let readme =
+        std::fs::read_to_string(format!("{root}/README.md")).expect("the README");
     let commands: Vec<&str> =
         readme.lines().filter_map(|line| line.strip_prefix("$ plumb ")).collect();
     assert!(commands.len() >= 5, "the README shows what plumb does: {commands:?}");

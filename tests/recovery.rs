@@ -19,7 +19,11 @@ fn wait_for_bytes(world: &World, run: &str, bytes: u64) {
     let path = world.path(&format!("{run}/steps.jsonl"));
     let began = Instant::now();
     while fs::metadata(&path).map_or(0, |file| file.len()) < bytes {
-        assert!(began.elapsed() < Duration::from_secs(60), "{} does not grow", path.display());
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{} does not grow",
+            path.display()
+        );
         std::thread::sleep(Duration::from_micros(200));
     }
 }
@@ -31,7 +35,10 @@ fn assert_whole(world: &World, run: &str) {
     for line in world.steps(run) {
         if line["type"] == "node" {
             let seed = line["proposal"]["seed"].to_string();
-            assert!(nodes.insert((line["task"].to_string(), seed)), "a step stands twice: {line}");
+            assert!(
+                nodes.insert((line["task"].to_string(), seed)),
+                "a step stands twice: {line}"
+            );
             first_steps += usize::from(line["parent"] == Value::Null);
         } else {
             endings += 1;
@@ -51,7 +58,8 @@ fn killed_at_any_moment_the_same_command_finishes_the_run() {
         child.kill().expect("kill -9");
         child.wait().expect("it is dead");
         let before = world.read(&format!("{run}/steps.jsonl"));
-        let args = ["run", "world", "-m", "baseline", "-r", SAMPLES, "-c", "4", "-o", &run];
+        let args =
+            ["run", "world", "-m", "baseline", "-r", SAMPLES, "-c", "4", "-o", &run];
         world.ok(&args);
         let after = world.read(&format!("{run}/steps.jsonl"));
         let whole = before.rfind('\n').map_or(0, |end| end + 1);
@@ -75,7 +83,9 @@ fn an_interrupt_stops_cleanly_and_the_same_command_resumes() {
     // It may have been done before the signal came.
     assert!([Some(0), Some(5)].contains(&status.code()), "{status:?}");
     assert!(world.read("runs/a/steps.jsonl").ends_with('\n'), "no line is torn");
-    world.ok(&["run", "world", "-m", "baseline", "-r", SAMPLES, "-c", "4", "-o", "runs/a"]);
+    world.ok(&[
+        "run", "world", "-m", "baseline", "-r", SAMPLES, "-c", "4", "-o", "runs/a",
+    ]);
     assert_whole(&world, "runs/a");
 }
 
@@ -101,11 +111,18 @@ fn any_other_bad_line_is_named_and_nothing_is_overwritten() {
     let script = world.right_script();
     let args = ["run", "world", "-m", &script, "-o", "runs/a"];
     world.ok(&args);
-    world.edit("runs/a/steps.jsonl", "\"node\":2,\"parent\":1", "\"node\":7,\"parent\":1");
+    world.edit(
+        "runs/a/steps.jsonl",
+        "\"node\":2,\"parent\":1",
+        "\"node\":7,\"parent\":1",
+    );
     let damaged = world.read("runs/a/steps.jsonl");
     world.fails(&args, 3, &["steps.jsonl:", "node 7", "should be node 2"]);
     assert_eq!(world.read("runs/a/steps.jsonl"), damaged);
-    world.write("runs/a/steps.jsonl", &damaged.replacen("{\"type\":\"node\"", "{\"typ", 1));
+    world.write(
+        "runs/a/steps.jsonl",
+        &damaged.replacen("{\"type\":\"node\"", "{\"typ", 1),
+    );
     world.fails(&["show", "runs/a"], 3, &["steps.jsonl:2:"]);
 }
 
@@ -134,7 +151,9 @@ fn two_writers_at_once_are_refused() {
     let world = World::new();
     let mut child = start(&world, "runs/a");
     wait_for_bytes(&world, "runs/a", 1);
-    let second = world.plumb(&["run", "world", "-m", "baseline", "-r", SAMPLES, "-c", "4", "-o", "runs/a"]);
+    let second = world.plumb(&[
+        "run", "world", "-m", "baseline", "-r", SAMPLES, "-c", "4", "-o", "runs/a",
+    ]);
     let done = child.wait().expect("it ends");
     assert!(done.success());
     // Either it was refused, or the first was done by then and it kept everything.

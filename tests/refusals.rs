@@ -9,7 +9,10 @@ fn a_bad_tasks_file_is_named_with_line_and_field() {
     let script = world.right_script();
     let args = ["run", "world", "-m", &script, "--tasks", "tasks.jsonl", "-o", "runs/a"];
     let cases: [(&str, &[&str]); 6] = [
-        ("{\"id\": \"a\", \"prompt\": \"x\"}\n{\"prompt\": \"x\"}\n", &["tasks.jsonl:2:", "`id`"]),
+        (
+            "{\"id\": \"a\", \"prompt\": \"x\"}\n{\"prompt\": \"x\"}\n",
+            &["tasks.jsonl:2:", "`id`"],
+        ),
         ("{\"id\": \"a\", \"prompt\": \"x\"}\nnot json\n", &["tasks.jsonl:2:"]),
         (
             "{\"id\": \"a\", \"prompt\": \"x\"}\n{\"id\": \"a\", \"prompt\": \"y\"}\n",
@@ -58,13 +61,16 @@ fn a_bad_manifest_names_the_nearest_key() {
     world.edit("world/environment.toml", "steps_max", "step_max");
     let script = world.right_script();
     let args = ["run", "world", "-m", &script];
-    world.fails(&args, 3, &["environment.toml:5:", "did you mean `steps_max`?"]);
+    world.fails(&args, 3, &["environment.toml:6:", "did you mean `steps_max`?"]);
 }
 
 #[test]
 fn wrong_usage_is_2_and_names_what_is_near() {
     let world = World::new();
-    world.write("environments/world/environment.toml", &world.read("world/environment.toml"));
+    world.write(
+        "environments/world/environment.toml",
+        &world.read("world/environment.toml"),
+    );
     world.write("environments/world/prompt.md", "x");
     world.fails(&["run", "wrold", "-m", "baseline"], 2, &["did you mean \"world\"?"]);
     world.fails(&["run", "world", "-m", "basline"], 2, &["did you mean \"baseline\"?"]);
@@ -74,10 +80,18 @@ fn wrong_usage_is_2_and_names_what_is_near() {
     world.fails(&["run", "world", "--frobnicate"], 2, &["--frobnicate"]);
     world.fails(&["show", "nowhere"], 2, &["not a run"]);
     world.write("c.toml", "sampels = 2\n");
-    world.fails(&["run", "world", "-m", "baseline", "--config", "c.toml"], 3, &["did you mean `samples`?"]);
+    world.fails(
+        &["run", "world", "-m", "baseline", "--config", "c.toml"],
+        3,
+        &["did you mean `samples`?"],
+    );
     let script = world.right_script();
     world.ok(&["run", "world", "-m", &script, "-o", "runs/a"]);
-    world.fails(&["label", "runs/a", "--verifier", "anser-support"], 2, &["answer-support"]);
+    world.fails(
+        &["label", "runs/a", "--verifier", "anser-support"],
+        2,
+        &["answer-support"],
+    );
     world.fails(&["label", "runs/a", "--view", "x"], 2, &["strict-local"]);
     world.fails(&["show", "runs/a", "q9"], 2, &["no task \"q9\""]);
     world.fails(&["show", "runs/a", "q1:99"], 2, &["no such step"]);
@@ -154,7 +168,10 @@ fn an_endpoint_serves_an_episode_and_its_key_is_written_nowhere() {
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("1.000 [1.000, 1.000]"), "{text}");
     assert_eq!(server.join().expect("the server ends"), 2, "both requests carry the key");
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("sesame"), "a key in the log");
+    assert!(
+        !String::from_utf8_lossy(&output.stderr).contains("sesame"),
+        "a key in the log"
+    );
     for file in ["runs/a/run.json", "runs/a/steps.jsonl"] {
         assert!(!world.read(file).contains("sesame"), "{file} holds the key");
     }

@@ -1,5 +1,7 @@
 //! The command as its users run it. One binary; a module a concern.
 
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+
 /// A small environment of its own for each test, and `plumb` run in it.
 mod world;
 

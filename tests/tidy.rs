@@ -26,7 +26,11 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(&folder).expect("a folder of the repository");
         for entry in entries.map(|entry| entry.expect("a readable entry").path()) {
             let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or("");
-            if entry.is_dir() && !name.starts_with('.') && name != "target" && name != "runs" {
+            if entry.is_dir()
+                && !name.starts_with('.')
+                && name != "target"
+                && name != "runs"
+            {
                 folders.push(entry);
             } else if entry.extension().is_some_and(|e| e == extension) {
                 found.push(entry);
@@ -42,7 +46,8 @@ fn sources() -> Vec<(String, String)> {
     files(&root, "rs")
         .into_iter()
         .map(|path| {
-            let name = path.strip_prefix(&root).expect("it is below").display().to_string();
+            let name =
+                path.strip_prefix(&root).expect("it is below").display().to_string();
             (name, fs::read_to_string(&path).expect("sources are UTF-8"))
         })
         .collect()
@@ -61,15 +66,27 @@ fn assert_none(problems: &[String]) {
 #[test]
 fn the_top_level_is_fixed() {
     const EXPECTED: [&str; 10] = [
-        "Cargo.lock", "Cargo.toml", "LICENSE", "Makefile", "README.md", "corpora", "crates",
-        "environments", "examples", "tests",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "corpora",
+        "crates",
+        "environments",
+        "examples",
+        "tests",
     ];
     let entries = fs::read_dir(root()).expect("the repository");
     let problems: Vec<String> = entries
-        .map(|entry| entry.expect("a readable entry").file_name().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry.expect("a readable entry").file_name().to_string_lossy().into_owned()
+        })
         .filter(|name| !name.starts_with('.') && name != "target" && name != "runs")
         .filter(|name| !EXPECTED.contains(&name.as_str()))
-        .map(|name| format!("{name}: the top level is fixed; put it into one of its folders"))
+        .map(|name| {
+            format!("{name}: the top level is fixed; put it into one of its folders")
+        })
         .collect();
     assert_none(&problems);
 }
@@ -78,15 +95,19 @@ fn the_top_level_is_fixed() {
 fn no_file_or_type_has_a_name_that_says_nothing() {
     let mut problems = Vec::new();
     for (name, text) in sources() {
-        let stem = Path::new(&name).file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
+        let stem =
+            Path::new(&name).file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
         if BANNED_FILES.contains(&stem) {
             problems.push(format!("{name}: name it after the noun that is missing"));
         }
         for line in without_tests(&text).lines() {
             let words: Vec<&str> =
                 line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-            let declared = words.windows(2).find(|w| ["struct", "enum", "trait"].contains(&w[0]));
-            let Some(declared) = declared.filter(|_| !line.trim_start().starts_with("//")) else {
+            let declared =
+                words.windows(2).find(|w| ["struct", "enum", "trait"].contains(&w[0]));
+            let Some(declared) =
+                declared.filter(|_| !line.trim_start().starts_with("//"))
+            else {
                 continue;
             };
             if BANNED_SUFFIXES.iter().any(|suffix| declared[1].ends_with(suffix)) {
@@ -103,11 +124,13 @@ fn files_are_short_and_lines_are_narrow() {
     for (name, text) in sources() {
         let lines = without_tests(&text).lines().count();
         if lines > CODE_LINES_MAX {
-            problems.push(format!("{name}: {lines} lines of code; at most {CODE_LINES_MAX}"));
+            problems
+                .push(format!("{name}: {lines} lines of code; at most {CODE_LINES_MAX}"));
         }
         for (index, line) in text.lines().enumerate() {
             if line.chars().count() > LINE_CHARS_MAX {
-                problems.push(format!("{name}:{}: longer than {LINE_CHARS_MAX}", index + 1));
+                problems
+                    .push(format!("{name}:{}: longer than {LINE_CHARS_MAX}", index + 1));
             }
         }
     }
@@ -123,7 +146,9 @@ fn features_are_named_in_the_catalog_alone() {
         .filter(|(name, _)| !ALLOWED.iter().any(|allowed| name.starts_with(allowed)))
         .filter(|(name, _)| name != "tests/tidy.rs")
         .filter(|(_, text)| text.contains("cfg(feature") || text.contains("cfg!(feature"))
-        .map(|(name, _)| format!("{name}: cfg(feature) belongs into crates/plumb/catalog.rs"))
+        .map(|(name, _)| {
+            format!("{name}: cfg(feature) belongs into crates/plumb/catalog.rs")
+        })
         .collect();
     assert_none(&problems);
 }
@@ -153,7 +178,10 @@ fn arrows_between_crates_point_one_way() {
 #[test]
 fn arrows_inside_the_library_point_one_way() {
     // What a room must not mention, by the beginning of its path.
-    let nouns = ["action", "digest", "label", "limits", "scratch", "step", "task", "tree", "verdict"];
+    let nouns = [
+        "action", "digest", "label", "limits", "scratch", "step", "task", "tree",
+        "verdict",
+    ];
     let rooms = ["verifiers", "explore", "store", "export", "import", "policies"];
     let mut forbidden: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for noun in nouns {
@@ -162,7 +190,8 @@ fn arrows_inside_the_library_point_one_way() {
         let words = words.chain(rooms.iter().map(|room| format!("crate::{room}")));
         forbidden.insert(format!("crates/plumbline/src/{noun}.rs"), words.collect());
     }
-    for verb in ["episode", "grow", "replay", "tool", "policy", "verifier", "environment"] {
+    for verb in ["episode", "grow", "replay", "tool", "policy", "verifier", "environment"]
+    {
         let words = rooms.iter().map(|room| format!("crate::{room}"));
         forbidden.insert(format!("crates/plumbline/src/{verb}.rs"), words.collect());
     }
@@ -202,7 +231,8 @@ fn nothing_is_left_unfinished_and_nothing_is_ignored() {
 
 #[test]
 fn every_crate_is_described() {
-    let page = fs::read_to_string(root().join("crates/README.md")).expect("the architecture page");
+    let page = fs::read_to_string(root().join("crates/README.md"))
+        .expect("the architecture page");
     let crates = fs::read_dir(root().join("crates")).expect("the crates");
     let problems: Vec<String> = crates
         .map(|entry| entry.expect("a readable entry"))

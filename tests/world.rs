@@ -19,8 +19,16 @@ pub(crate) struct Outcome {
 
 const DOCUMENTS: [(&str, &str, &str); 5] = [
     ("mill", "The Tide Mill", "The Tide Mill at Orrin was built by Hanne Voss in 1788."),
-    ("voss", "Hanne Voss", "Hanne Voss was a millwright. She was born in the town of Felling."),
-    ("felling", "Felling", "Felling is a town on the River Sorn, known for its bell foundry."),
+    (
+        "voss",
+        "Hanne Voss",
+        "Hanne Voss was a millwright. She was born in the town of Felling.",
+    ),
+    (
+        "felling",
+        "Felling",
+        "Felling is a town on the River Sorn, known for its bell foundry.",
+    ),
     ("orrin", "Orrin", "Orrin is a harbour town. Its lighthouse was lit in 1802."),
     ("sorn", "River Sorn", "The River Sorn rises in the Grey Hills and is 91 km long."),
 ];
@@ -28,21 +36,28 @@ const DOCUMENTS: [(&str, &str, &str); 5] = [
 const QUESTIONS: [(&str, &str, &str, &[&str]); 4] = [
     ("q1", "Where was the builder of the Tide Mill born?", "Felling", &["mill", "voss"]),
     ("q2", "When was the lighthouse of Orrin lit?", "1802", &["orrin"]),
-    ("q3", "How long is the river that Felling stands on?", "91 km", &["felling", "sorn"]),
+    (
+        "q3",
+        "How long is the river that Felling stands on?",
+        "91 km",
+        &["felling", "sorn"],
+    ),
     ("q4", "Who built the Tide Mill?", "Hanne Voss", &["mill"]),
 ];
 
 impl World {
     pub(crate) fn new() -> Self {
         let world = Self { dir: tempfile::tempdir().expect("a temporary folder") };
-        let lines = DOCUMENTS.map(|(id, title, text)| json!({"id": id, "title": title, "text": text}));
+        let lines = DOCUMENTS
+            .map(|(id, title, text)| json!({"id": id, "title": title, "text": text}));
         world.write_lines("corpus/documents.jsonl", &lines);
         world.write(
             "corpus/corpus.toml",
             "name = \"world\"\ndescription = \"d\"\nsource = \"s\"\nlicence = \"CC0-1.0\"\n\
              documents = \"documents.jsonl\"\n",
         );
-        let tasks = QUESTIONS.map(|(id, prompt, _, _)| json!({"id": id, "prompt": prompt}));
+        let tasks =
+            QUESTIONS.map(|(id, prompt, _, _)| json!({"id": id, "prompt": prompt}));
         world.write_lines("world/tasks.jsonl", &tasks);
         let gold = QUESTIONS.map(|(id, _, answer, supporting)| {
             json!({"id": id, "answer": answer, "supporting": supporting, "groups": {"hops": supporting.len()}})
@@ -66,7 +81,8 @@ impl World {
 
     pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
-        fs::create_dir_all(path.parent().expect("a file in the world")).expect("a folder");
+        fs::create_dir_all(path.parent().expect("a file in the world"))
+            .expect("a folder");
         fs::write(path, text).expect("a file");
     }
 
@@ -96,7 +112,9 @@ impl World {
     pub(crate) fn right_script(&self) -> String {
         let lines = QUESTIONS.map(|(_, question, answer, supporting)| {
             let mut replies = vec![search(question)];
-            replies.extend(supporting.iter().map(|id| call("open", &json!({ "title": id }))));
+            replies.extend(
+                supporting.iter().map(|id| call("open", &json!({ "title": id }))),
+            );
             replies.push(format!("<answer>{answer}</answer>"));
             json!({ "question": question, "replies": replies })
         });

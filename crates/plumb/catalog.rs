@@ -37,9 +37,11 @@ pub(crate) fn verifier(name: &str) -> Result<Box<dyn Verifier>> {
         "answer-correct" => Box::new(AnswerCorrect::default()),
         _ => {
             let near = nearest(name, VERIFIERS.into_iter());
-            let hint = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            let hint =
+                near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
             let known = VERIFIERS.join(", ");
-            let message = format!("no verifier is called {name:?}{hint} There are: {known}");
+            let message =
+                format!("no verifier is called {name:?}{hint} There are: {known}");
             return Err(Failure::say(Kind::Usage, message));
         }
     })
@@ -60,7 +62,8 @@ pub(crate) async fn policy(settings: &Settings, json: bool) -> Result<Arc<dyn Po
         _ => {
             let known = ["llama", "openai", "scripted", "baseline"];
             let near = nearest(kind, known.into_iter());
-            let hint = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            let hint =
+                near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
             let message = format!(
                 "no policy is called {name:?}{hint} There are: llama:MODEL, openai:MODEL@URL, \
                  scripted:FILE, baseline"
@@ -145,9 +148,11 @@ impl Corpora {
         let manifest: CorpusManifest = read_toml(&corpus.join("corpus.toml"))?;
         let documents = corpus.join(&manifest.documents);
         let cache = cache_dir()?.join("indexes");
-        let index = tokio::task::spawn_blocking(move || open_index(&manifest, &documents, &cache, json))
-            .await
-            .blame(Kind::External)??;
+        let index = tokio::task::spawn_blocking(move || {
+            open_index(&manifest, &documents, &cache, json)
+        })
+        .await
+        .blame(Kind::External)??;
         self.opened.insert(corpus.to_owned(), Arc::clone(&index));
         Ok(index)
     }
@@ -168,7 +173,8 @@ fn open_index(
         };
         Failure::new(kind, error)
     };
-    let corpus = Corpus::open(documents).map_err(|error| blame(IndexError::Corpus(error)))?;
+    let corpus =
+        Corpus::open(documents).map_err(|error| blame(IndexError::Corpus(error)))?;
     if let Some(expected) = &manifest.sha256 {
         let found = crate::manifest::sha256(documents)?;
         if !found.eq_ignore_ascii_case(expected) {
@@ -178,7 +184,8 @@ fn open_index(
             );
         }
     }
-    let progress = crate::progress::Progress::new("indexing (MB)", corpus.bytes() / 1_000_000, json);
+    let progress =
+        crate::progress::Progress::new("indexing (MB)", corpus.bytes() / 1_000_000, json);
     let index = Index::open_or_build(&corpus, cache, &|state| match state {
         Progress::Waiting => progress.set(0, |_| "waiting for another process".into()),
         Progress::Indexing { documents, bytes, .. } => {
@@ -198,7 +205,12 @@ struct Corpora;
 
 #[cfg(not(feature = "search"))]
 impl Corpora {
-    async fn tool(&mut self, _: &ToolManifest, _: &Path, _: bool) -> Result<Arc<dyn Tool>> {
+    async fn tool(
+        &mut self,
+        _: &ToolManifest,
+        _: &Path,
+        _: bool,
+    ) -> Result<Arc<dyn Tool>> {
         Err(not_built("the tools search and open", "search"))
     }
 }
@@ -209,7 +221,11 @@ fn openai(_rest: &str, _settings: &Settings) -> Result<Arc<dyn Policy>> {
 }
 
 #[cfg(not(feature = "llama"))]
-async fn llama(_rest: &str, _settings: &Settings, _json: bool) -> Result<Arc<dyn Policy>> {
+async fn llama(
+    _rest: &str,
+    _settings: &Settings,
+    _json: bool,
+) -> Result<Arc<dyn Policy>> {
     Err(not_built("the policy llama", "llama"))
 }
 
@@ -250,7 +266,8 @@ async fn llama(name: &str, settings: &Settings, json: bool) -> Result<Arc<dyn Po
     llama.sampling = settings.sampling;
     llama.constrain = settings.constrain;
     llama.sequences_max = settings.concurrency.max(settings.samples).min(SEQUENCES_MAX);
-    llama.cache_tokens = llama.cache_tokens.max(llama.sequences_max * SEQUENCE_CACHE_TOKENS);
+    llama.cache_tokens =
+        llama.cache_tokens.max(llama.sequences_max * SEQUENCE_CACHE_TOKENS);
     let loaded = tokio::task::spawn_blocking(move || Llama::load(llama)).await;
     Ok(Arc::new(loaded.blame(Kind::External)?.map_err(blame)?))
 }
@@ -276,9 +293,9 @@ async fn download(name: &str, models: &Path, json: bool) -> Result<PathBuf> {
     let blame = |error: HubError| {
         let kind = match &error {
             HubError::Name(_) | HubError::Endpoint(_) | HubError::Token(_) => Kind::Usage,
-            HubError::NoRepo { .. } | HubError::NoFile { .. } | HubError::Denied { .. } => {
-                Kind::Missing
-            }
+            HubError::NoRepo { .. }
+            | HubError::NoFile { .. }
+            | HubError::Denied { .. } => Kind::Missing,
             _ => Kind::External,
         };
         Failure::new(kind, error)
@@ -288,7 +305,11 @@ async fn download(name: &str, models: &Path, json: bool) -> Result<PathBuf> {
     let progress = std::sync::OnceLock::new();
     let path = plumbline_http::download(&hub, &model, models, &|state| {
         let bar = progress.get_or_init(|| {
-            crate::progress::Progress::new("downloading (MB)", state.bytes_total / 1_000_000, json)
+            crate::progress::Progress::new(
+                "downloading (MB)",
+                state.bytes_total / 1_000_000,
+                json,
+            )
         });
         bar.set(state.bytes / 1_000_000, |_| String::new());
     })
@@ -306,11 +327,14 @@ async fn download(_name: &str, _models: &Path, _json: bool) -> Result<PathBuf> {
 
 /// Where models, indexes and downloads are kept: `PLUMBLINE_CACHE`, else the user's cache.
 pub(crate) fn cache_dir() -> Result<PathBuf> {
-    let given = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let given =
+        |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     given("PLUMBLINE_CACHE")
         .or_else(|| given("XDG_CACHE_HOME").map(|dir| dir.join("plumbline")))
         .or_else(|| given("HOME").map(|dir| dir.join(".cache").join("plumbline")))
-        .ok_or_else(|| Failure::say(Kind::Usage, "set PLUMBLINE_CACHE to a folder for caches"))
+        .ok_or_else(|| {
+            Failure::say(Kind::Usage, "set PLUMBLINE_CACHE to a folder for caches")
+        })
 }
 
 /// What there is and what is missing, for `plumb doctor`.
@@ -335,7 +359,8 @@ pub(crate) fn components() -> Vec<Component> {
 fn writable_cache() -> std::result::Result<String, String> {
     let dir = cache_dir().map_err(|failure| failure.message())?;
     let probe = dir.join(format!(".probe-{}", std::process::id()));
-    let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&probe, b""));
+    let written =
+        std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&probe, b""));
     // Nothing but an empty file is left behind if this fails.
     let _ = std::fs::remove_file(&probe);
     match written {

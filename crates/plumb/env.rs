@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use plumbline::{
-    Action, CallCache, Ending, Environment, Episode, Gold, Node, Proposal, StepLabel, Task,
-    Tree, Verifier, label, outcomes,
+    Action, CallCache, Ending, Environment, Episode, Gold, Node, Proposal, StepLabel,
+    Task, Tree, Verifier, label, outcomes,
 };
 use serde_json::json;
 
@@ -40,7 +40,8 @@ async fn check(name: &str, json: bool) -> Result<()> {
     let folder = EnvironmentFolder::open(name)?;
     let tasks = folder.tasks(None)?;
     let gold = folder.gold()?;
-    let environment = catalog::environment(&folder, &folder.manifest.limits, json).await?;
+    let environment =
+        catalog::environment(&folder, &folder.manifest.limits, json).await?;
     let mut problems = matching(&tasks, &gold);
     let verifiers: Vec<Box<dyn Verifier>> = folder
         .manifest
@@ -52,7 +53,8 @@ async fn check(name: &str, json: bool) -> Result<()> {
     let (mut right, mut wrong) = (0u64, 0u64);
     for task in &tasks {
         let Some(gold) = gold.get(&task.id) else { continue };
-        let Some(answer) = gold.answers().first().map(|answer| (*answer).to_owned()) else {
+        let Some(answer) = gold.answers().first().map(|answer| (*answer).to_owned())
+        else {
             problems.push(format!("task {}: its gold has no answer", task.id));
             continue;
         };
@@ -61,7 +63,8 @@ async fn check(name: &str, json: bool) -> Result<()> {
         match good.problem() {
             None => right += 1,
             Some(problem) => {
-                problems.push(format!("task {}: gold answer {answer:?}: {problem}", task.id));
+                problems
+                    .push(format!("task {}: gold answer {answer:?}: {problem}", task.id));
             }
         }
         let bad = probe.judge(&probe.play(WRONG).await?, &verifiers).await?;
@@ -74,7 +77,13 @@ async fn check(name: &str, json: bool) -> Result<()> {
     report(tasks.len(), right, wrong, &problems, json)
 }
 
-fn report(tasks: usize, right: u64, wrong: u64, problems: &[String], json: bool) -> Result<()> {
+fn report(
+    tasks: usize,
+    right: u64,
+    wrong: u64,
+    problems: &[String],
+    json: bool,
+) -> Result<()> {
     if json {
         let row = json!({ "tasks": tasks, "gold_answers_right": right,
             "wrong_answers_wrong": wrong, "problems": problems });
@@ -137,11 +146,13 @@ impl Probe<'_> {
         for action in reads.chain([last]) {
             let protocol = self.environment.protocol();
             let text = protocol.render(&action).ok_or_else(|| {
-                let message = format!("task {}: {protocol} cannot say {action:?}", self.task.id);
+                let message =
+                    format!("task {}: {protocol} cannot say {action:?}", self.task.id);
                 Failure::say(Kind::Input, message)
             })?;
             let action = protocol.parse(&text).action;
-            let proposal = Proposal { text, action, seed: 0, tokens: None, elided: vec![] };
+            let proposal =
+                Proposal { text, action, seed: 0, tokens: None, elided: vec![] };
             let step = episode.act(proposal).await.blame(Kind::External)?;
             let id = tree.push(Arc::new(Node { parent, step })).blame(Kind::External)?;
             parent = Some(id);
@@ -151,17 +162,23 @@ impl Probe<'_> {
     }
 
     /// What metrics and verifiers make of a tree.
-    async fn judge(&self, tree: &Tree, verifiers: &[Box<dyn Verifier>]) -> Result<Judgement> {
+    async fn judge(
+        &self,
+        tree: &Tree,
+        verifiers: &[Box<dyn Verifier>],
+    ) -> Result<Judgement> {
         let fault = tree
             .nodes()
             .flat_map(|(_, node)| &node.step.observations)
             .find(|observation| observation.as_fault().is_some())
             .map(|observation| observation.text().to_owned());
         let scores = outcomes(tree, self.gold);
-        let exact = scores.iter().all(|o| o.score().is_some_and(|score| score.exact_match));
+        let exact =
+            scores.iter().all(|o| o.score().is_some_and(|score| score.exact_match));
         let mut refusal = None;
         for verifier in verifiers {
-            let verdicts = label(verifier.as_ref(), self.task, Some(self.gold), tree).await;
+            let verdicts =
+                label(verifier.as_ref(), self.task, Some(self.gold), tree).await;
             let mut verdicts = verdicts.blame(Kind::Input)?.into_iter();
             let bad = verdicts.find(|verdict| verdict.label == Some(StepLabel::Bad));
             let said = bad.map(|bad| format!("{}: {}", bad.verifier, bad.reason));

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use plumbline::store::{Recording, VerdictWriter, read_verdicts};
-use plumbline::{Gold, StepLabel, Task, TaskId, Tree, Verdict, Verifier, VerifierError, View};
+use plumbline::{
+    Gold, StepLabel, Task, TaskId, Tree, Verdict, Verifier, VerifierError, View,
+};
 
 use crate::args::LabelArgs;
 use crate::catalog;
@@ -57,7 +59,8 @@ async fn judge(
             continue;
         }
         let task = tasks.get(id).ok_or_else(|| {
-            let message = format!("the run has steps for task {id}, which the tasks file lacks");
+            let message =
+                format!("the run has steps for task {id}, which the tasks file lacks");
             Failure::say(Kind::Input, message)
         })?;
         let verdicts = plumbline::label(verifier, task, gold.get(id), tree).await;

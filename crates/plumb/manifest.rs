@@ -104,12 +104,18 @@ impl EnvironmentFolder {
         let mut tasks = Vec::new();
         for (line, task) in read_jsonl::<Task>(&path)? {
             if task.id.0.is_empty() || task.id.0.contains(['\n', ':']) {
-                let message = "field \"id\": must not be empty, nor hold ':' or a line end";
+                let message =
+                    "field \"id\": must not be empty, nor hold ':' or a line end";
                 return Err(bad_line(&path, line, message));
             }
             if !seen.insert(task.id.clone()) {
-                let message = format!("field \"id\": {:?} stands on an earlier line", task.id.0);
-                return Err(bad_line(&path, line, &format!("{message}; ids must be unique")));
+                let message =
+                    format!("field \"id\": {:?} stands on an earlier line", task.id.0);
+                return Err(bad_line(
+                    &path,
+                    line,
+                    &format!("{message}; ids must be unique"),
+                ));
             }
             tasks.push(task);
         }
@@ -139,7 +145,8 @@ impl EnvironmentFolder {
 pub(crate) fn list() -> Result<Vec<EnvironmentFolder>> {
     let root = Path::new("environments");
     let entries = fs::read_dir(root).map_err(|error| {
-        let message = format!("environments/: {error}; run plumb from the repository's root");
+        let message =
+            format!("environments/: {error}; run plumb from the repository's root");
         Failure::say(Kind::Usage, message)
     })?;
     let mut names: Vec<PathBuf> = entries
@@ -167,7 +174,8 @@ fn find(name: &str) -> Result<PathBuf> {
         |folders| folders.into_iter().map(|folder| folder.manifest.name).collect(),
     );
     let nearest = crate::settings::nearest(name, known.iter().map(String::as_str));
-    let hint = nearest.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+    let hint =
+        nearest.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
     let message = format!("no environment is called {name:?}, and no folder{hint}");
     Err(Failure::say(Kind::Usage, message))
 }
@@ -190,7 +198,8 @@ pub(crate) fn read(path: &Path) -> Result<String> {
 pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = read(path)?;
     toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        let line =
+            error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         let message = crate::settings::with_nearest(error.message());
         Failure::say(Kind::Input, format!("{}:{line}: {message}", path.display()))
     })

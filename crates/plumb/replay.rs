@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use plumbline::store::Recording;
 use plumbline::Limits;
+use plumbline::store::Recording;
 use serde::Serialize;
 
 use crate::args::ReplayArgs;
@@ -42,7 +42,8 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
     for (task, tree) in &recording.trees {
         report.trees += 1;
         report.steps += tree.len() as u64;
-        let mut found = plumbline::replay(&environment, tree).await.blame(Kind::External)?;
+        let mut found =
+            plumbline::replay(&environment, tree).await.blame(Kind::External)?;
         if let (None, Some(verdicts)) = (&found, verdicts.get(task)) {
             let evidence = plumbline::replay_evidence(&environment, tree, verdicts).await;
             let (divergence, calls) = evidence.blame(Kind::External)?;
@@ -66,14 +67,18 @@ fn conclude(report: &Report, changed: &[String], json: bool) -> Result<()> {
     }
     let Some(first) = first else {
         if !json {
-            println!("{trees} trees, {steps} steps, {evidence} pieces of evidence: no divergence");
+            println!(
+                "{trees} trees, {steps} steps, {evidence} pieces of evidence: no divergence"
+            );
         }
         return Ok(());
     };
-    let mut message = format!("{divergences} of {trees} trees diverge. The first:\n{first}");
+    let mut message =
+        format!("{divergences} of {trees} trees diverge. The first:\n{first}");
     if !changed.is_empty() {
         let tools = changed.join(", ");
-        message += &format!("\nthe data of these tools is not what was recorded: {tools}");
+        message +=
+            &format!("\nthe data of these tools is not what was recorded: {tools}");
     }
     Err(Failure::say(Kind::Finding, message))
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use plumbline::store::{FORMAT, Host, Recording, RunHeader, RunWriter, read_header};
 use plumbline::{
-    CallCache, Digest, Environment, Event, Gold, Ground, GrowError, Policy, Shape, SinkError,
-    Summary, Tally, Task, TaskId, Tree, Usage, grow,
+    CallCache, Digest, Environment, Event, Gold, Ground, GrowError, Policy, Shape,
+    SinkError, Summary, Tally, Task, TaskId, Tree, Usage, grow,
 };
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -60,7 +60,10 @@ pub(crate) async fn run(args: &RunArgs, json: bool) -> Result<()> {
     let limit = settings.limit.and_then(|limit| usize::try_from(limit).ok());
     tasks.truncate(limit.unwrap_or(usize::MAX));
     if tasks.is_empty() {
-        return Err(Failure::say(Kind::Input, "there is no task to run: the tasks file is empty"));
+        return Err(Failure::say(
+            Kind::Input,
+            "there is no task to run: the tasks file is empty",
+        ));
     }
     let gold = folder.gold()?;
     let environment = catalog::environment(&folder, &settings.limits, json).await?;
@@ -148,8 +151,12 @@ async fn grow_all(
     }
     match failure {
         None => Ok(()),
-        Some(error @ GrowError::Diverged { .. }) => Err(Failure::new(Kind::Finding, error)),
-        Some(error @ GrowError::Record { .. }) => Err(Failure::new(Kind::External, error)),
+        Some(error @ GrowError::Diverged { .. }) => {
+            Err(Failure::new(Kind::Finding, error))
+        }
+        Some(error @ GrowError::Record { .. }) => {
+            Err(Failure::new(Kind::External, error))
+        }
     }
 }
 
@@ -203,7 +210,12 @@ struct Score<'g> {
 }
 
 impl<'g> Score<'g> {
-    fn new(gold: &'g BTreeMap<TaskId, Gold>, tasks: u64, samples: u32, json: bool) -> Self {
+    fn new(
+        gold: &'g BTreeMap<TaskId, Gold>,
+        tasks: u64,
+        samples: u32,
+        json: bool,
+    ) -> Self {
         let progress = Progress::new("episodes", tasks * u64::from(samples), json);
         let tally = Tally::new();
         Self { gold, tally, progress, samples, done: 0, kept: 0, episodes: 0 }
@@ -258,7 +270,10 @@ fn recorded(out: &Path, header: &RunHeader) -> Result<BTreeMap<TaskId, Tree>> {
         let strange = out.is_dir()
             && std::fs::read_dir(out).blame(Kind::External)?.next().is_some();
         if strange {
-            let message = format!("{}: not empty, and not a run; choose another --out", out.display());
+            let message = format!(
+                "{}: not empty, and not a run; choose another --out",
+                out.display()
+            );
             return Err(Failure::say(Kind::Usage, message));
         }
         return Ok(BTreeMap::new());
@@ -358,7 +373,8 @@ fn print(report: &Report, json: bool) -> Result<()> {
     let Report { summary, usage, seconds, .. } = report;
     let endings = &summary.endings;
     println!("policy    {}", report.policy);
-    let kept = if report.kept > 0 { format!(" ({} kept)", report.kept) } else { String::new() };
+    let kept =
+        if report.kept > 0 { format!(" ({} kept)", report.kept) } else { String::new() };
     println!(
         "tasks     {}{kept}, {} episodes and {} steps in {seconds:.1} s",
         report.tasks, report.episodes, report.steps
@@ -394,7 +410,8 @@ fn table(
         "", "questions", "exact match", "F1"
     )];
     let mut line = |name: &str, estimates: &plumbline::Estimates| {
-        let recall = estimates.supporting_recall.map_or("-".to_owned(), |e| e.to_string());
+        let recall =
+            estimates.supporting_recall.map_or("-".to_owned(), |e| e.to_string());
         lines.push(
             format!(
                 "{name:<22} {:>9}  {:<22} {:<22} {recall:<22}",

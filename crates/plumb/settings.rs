@@ -55,7 +55,9 @@ impl Settings {
             None => ConfigFile::default(),
         };
         let mut limits = manifest.limits.clone();
-        let pick = |flag: Option<u32>, file: Option<u32>, default| flag.or(file).unwrap_or(default);
+        let pick = |flag: Option<u32>, file: Option<u32>, default| {
+            flag.or(file).unwrap_or(default)
+        };
         limits.steps_max = pick(args.steps_max, file.steps_max, limits.steps_max);
         limits.tokens_max = pick(args.tokens_max, file.tokens_max, limits.tokens_max);
         limits.calls_max = pick(args.calls_max, file.calls_max, limits.calls_max);
@@ -90,14 +92,20 @@ impl Settings {
         let Sampling { temperature, top_p, min_p } = self.sampling;
         let refusals = [
             (self.samples == 0 || self.samples > 1024, "--samples must be in 1..=1024"),
-            (self.concurrency == 0 || self.concurrency > 4096, "--concurrency must be in 1..=4096"),
+            (
+                self.concurrency == 0 || self.concurrency > 4096,
+                "--concurrency must be in 1..=4096",
+            ),
             (self.limit == Some(0), "--limit must be at least 1"),
             (self.limits.steps_max == 0, "--steps-max must be at least 1"),
             (self.limits.tokens_max == 0, "--tokens-max must be at least 1"),
             (!(0.0..=100.0).contains(&temperature), "--temperature must be in 0..=100"),
             (!(top_p > 0.0 && top_p <= 1.0), "--top-p must be above 0 and at most 1"),
             (!(0.0..1.0).contains(&min_p), "--min-p must be at least 0 and below 1"),
-            (self.fail_on_error.is_some_and(|f| f.is_nan() || f < 0.0), "--fail-on-error must be at least 0"),
+            (
+                self.fail_on_error.is_some_and(|f| f.is_nan() || f < 0.0),
+                "--fail-on-error must be at least 0",
+            ),
         ];
         match refusals.iter().find(|(refused, _)| *refused) {
             Some((_, message)) => Err(usage(message)),
@@ -111,7 +119,10 @@ fn usage(message: &str) -> Failure {
 }
 
 /// The known word nearest to one that was typed, if any is near.
-pub(crate) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(
+    word: &str,
+    known: impl Iterator<Item = &'w str>,
+) -> Option<&'w str> {
     known
         .map(|known| (strsim::jaro_winkler(word, known), known))
         .filter(|(similarity, _)| *similarity > 0.7)
@@ -135,7 +146,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_the_nearest() {
-        let error = toml::from_str::<ConfigFile>("temprature = 1.0").expect_err("a typing error");
+        let error =
+            toml::from_str::<ConfigFile>("temprature = 1.0").expect_err("a typing error");
         let message = with_nearest(error.message());
         assert!(message.ends_with("did you mean `temperature`?"), "{message}");
         let error = toml::from_str::<ConfigFile>("xyzzy = 1").expect_err("no such key");

@@ -26,7 +26,9 @@ pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
         let rows = recording.trees.values().flat_map(|tree| {
             let gold = gold.get(tree.task());
             let leaves = tree.leaves().into_iter();
-            leaves.map(|leaf| row(tree, leaf, gold, of(&verdicts, tree), view)).collect::<Vec<_>>()
+            leaves
+                .map(|leaf| row(tree, leaf, gold, of(&verdicts, tree), view))
+                .collect::<Vec<_>>()
         });
         list(rows, json);
         return Ok(());
@@ -61,14 +63,16 @@ fn find<'r>(recording: &'r Recording, name: &str) -> Result<(&'r Tree, NodeId)> 
     let tree = recording.trees.get(&TaskId(task.to_owned())).ok_or_else(|| {
         let known = recording.trees.keys().map(|task| task.0.as_str());
         let near = crate::settings::nearest(task, known);
-        let hint = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+        let hint =
+            near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
         unknown(format!("the run has no task {task:?}{hint}"))
     })?;
     let leaf = match step {
         None => tree.leaves().first().copied(),
         Some(step) => step.parse().ok().map(NodeId).filter(|id| tree.get(*id).is_some()),
     };
-    let leaf = leaf.ok_or_else(|| unknown(format!("{name}: the task has no such step")))?;
+    let leaf =
+        leaf.ok_or_else(|| unknown(format!("{name}: the task has no such step")))?;
     Ok((tree, leaf))
 }
 
@@ -80,7 +84,13 @@ struct Row {
     answer: String,
 }
 
-fn row(tree: &Tree, leaf: NodeId, gold: Option<&Gold>, verdicts: &[Verdict], view: View) -> Row {
+fn row(
+    tree: &Tree,
+    leaf: NodeId,
+    gold: Option<&Gold>,
+    verdicts: &[Verdict],
+    view: View,
+) -> Row {
     let path = tree.path(leaf);
     let answer = answer(path.last().map(|(_, node)| node.as_ref()));
     let labels = path.iter().map(|(id, _)| match view.label(*id, verdicts) {
@@ -100,7 +110,10 @@ fn row(tree: &Tree, leaf: NodeId, gold: Option<&Gold>, verdicts: &[Verdict], vie
 
 fn list(rows: impl Iterator<Item = Row>, json: bool) {
     if !json {
-        println!("{:<28} {:<10} {:<8} {:<7} answer", "trajectory", "steps", "correct", "ending");
+        println!(
+            "{:<28} {:<10} {:<8} {:<7} answer",
+            "trajectory", "steps", "correct", "ending"
+        );
     }
     for Row { name, ending, correct, labels, answer } in rows {
         if json {
@@ -112,7 +125,10 @@ fn list(rows: impl Iterator<Item = Row>, json: bool) {
             continue;
         }
         let correct = correct.map_or("-", |correct| if correct { "yes" } else { "no" });
-        println!("{name:<28} {labels:<10} {correct:<8} {ending:<8} {}", brief(&answer, 60));
+        println!(
+            "{name:<28} {labels:<10} {correct:<8} {ending:<8} {}",
+            brief(&answer, 60)
+        );
     }
 }
 
@@ -121,7 +137,9 @@ fn ending(ending: Option<&Ending>) -> String {
         None => "unfinished".into(),
         Some(Ending::Answered) => "answered".into(),
         Some(Ending::Exhausted { budget }) => format!("out of {budget}"),
-        Some(Ending::Aborted { boundary, message }) => format!("aborted by {boundary}: {message}"),
+        Some(Ending::Aborted { boundary, message }) => {
+            format!("aborted by {boundary}: {message}")
+        }
     }
 }
 
@@ -180,7 +198,10 @@ impl Trajectory<'_> {
                     Observation::Output { .. } => "=>".to_owned(),
                     Observation::Fault { fault, .. } => format!("!! {fault:?}:"),
                 };
-                text += &format!("  {mark} {}\n", indented(&brief(observation.text(), chars)));
+                text += &format!(
+                    "  {mark} {}\n",
+                    indented(&brief(observation.text(), chars))
+                );
             }
             for verdict in self.verdicts.iter().filter(|verdict| verdict.node == id) {
                 text += &format!("  {}\n", self.verdict(verdict));
@@ -236,7 +257,9 @@ impl Trajectory<'_> {
 fn brief(text: &str, chars: usize) -> String {
     match text.char_indices().nth(chars) {
         None => text.trim_end().to_owned(),
-        Some((at, _)) => format!("{}… (+{} chars)", &text[..at], text[at..].chars().count()),
+        Some((at, _)) => {
+            format!("{}… (+{} chars)", &text[..at], text[at..].chars().count())
+        }
     }
 }
 

@@ -18,7 +18,8 @@ pub(crate) async fn tool(command: &ToolCommand, json: bool) -> Result<()> {
 
 async fn list(name: &str, json: bool) -> Result<()> {
     let folder = EnvironmentFolder::open(name)?;
-    let environment = catalog::environment(&folder, &folder.manifest.limits, json).await?;
+    let environment =
+        catalog::environment(&folder, &folder.manifest.limits, json).await?;
     for spec in environment.specs() {
         if json {
             println!("{}", serde_json::to_string(spec).blame(Kind::External)?);
@@ -36,9 +37,11 @@ async fn call(name: &str, tool: &str, args: &str, json: bool) -> Result<()> {
         Failure::say(Kind::Usage, format!("the arguments are not JSON: {error}"))
     })?;
     let folder = EnvironmentFolder::open(name)?;
-    let environment = catalog::environment(&folder, &folder.manifest.limits, json).await?;
+    let environment =
+        catalog::environment(&folder, &folder.manifest.limits, json).await?;
     let call = ToolCall { id: "call_0".into(), tool: tool.to_owned(), args };
-    let observation = Episode::new(&environment, None).call(&call).await.blame(Kind::External)?;
+    let observation =
+        Episode::new(&environment, None).call(&call).await.blame(Kind::External)?;
     if json {
         println!("{}", serde_json::to_string(&observation).blame(Kind::External)?);
     } else {
@@ -46,6 +49,9 @@ async fn call(name: &str, tool: &str, args: &str, json: bool) -> Result<()> {
     }
     match observation.as_fault() {
         None => Ok(()),
-        Some(fault) => Err(Failure::say(Kind::Finding, format!("the call came to a fault: {fault:?}"))),
+        Some(fault) => Err(Failure::say(
+            Kind::Finding,
+            format!("the call came to a fault: {fault:?}"),
+        )),
     }
 }

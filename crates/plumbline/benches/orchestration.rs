@@ -8,6 +8,8 @@
 //! Asserted: the loop takes at most 12 times what the bare writing takes, and an episode in
 //! mid-air at most 50 kB.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,9 +20,9 @@ use async_trait::async_trait;
 use plumbline::protocol::Protocol;
 use plumbline::store::{FORMAT, Host, RunHeader, RunWriter};
 use plumbline::{
-    Action, Digest, Environment, EnvironmentParts, Event, Ground, Limits, Observation, Policy,
-    PolicyError, PolicyId, Prompt, Proposal, Scratch, Shape, SinkError, Task, TaskId, Tool,
-    ToolCall, ToolError, ToolSpec, Tree, grow,
+    Action, Digest, Environment, EnvironmentParts, Event, Ground, Limits, Observation,
+    Policy, PolicyError, PolicyId, Prompt, Proposal, Scratch, Shape, SinkError, Task,
+    TaskId, Tool, ToolCall, ToolError, ToolSpec, Tree, grow,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
@@ -47,7 +49,10 @@ impl Tool for Echo {
         _scratch: &mut Scratch,
         _limits: &Limits,
     ) -> Result<Observation, ToolError> {
-        Ok(Observation::Output { text: "It rains in Bergen. ".repeat(10), data: Value::Null })
+        Ok(Observation::Output {
+            text: "It rains in Bergen. ".repeat(10),
+            data: Value::Null,
+        })
     }
 }
 
@@ -147,7 +152,8 @@ async fn episodes(dir: &Path, policy: Arc<Metronome>, count: usize, at_once: usi
             growing.join_next().await.expect("some are growing").expect("none panics");
         }
         let (environment, policy) = (Arc::clone(&environment), Arc::clone(&policy));
-        let (writer, slots, stop) = (Arc::clone(&writer), Arc::clone(&slots), stop.clone());
+        let (writer, slots, stop) =
+            (Arc::clone(&writer), Arc::clone(&slots), stop.clone());
         growing.spawn(async move {
             let sink = |event: Event<'_>| {
                 writer.append(event).map_err(|error| SinkError(Box::new(error)))
@@ -165,7 +171,9 @@ async fn episodes(dir: &Path, policy: Arc<Metronome>, count: usize, at_once: usi
             let id = TaskId(format!("task-{index}"));
             let prompt = "What is the weather in Bergen?".to_owned();
             let task = Task { id: id.clone(), prompt, inputs: Value::Null };
-            grow(&ground, &task, Tree::new(id), &Shape::samples(1)).await.expect("it grows");
+            grow(&ground, &task, Tree::new(id), &Shape::samples(1))
+                .await
+                .expect("it grows");
         });
     }
     while let Some(grown) = growing.join_next().await {
@@ -211,15 +219,16 @@ fn speed(runtime: &tokio::runtime::Runtime) {
 fn memory(runtime: &tokio::runtime::Runtime) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let gate = (CALLS, Semaphore::new(0), AtomicUsize::new(0));
-    let policy = Arc::new(Metronome { id: PolicyId("metronome".into()), gate: Some(gate) });
+    let policy =
+        Arc::new(Metronome { id: PolicyId("metronome".into()), gate: Some(gate) });
     let Some(before) = resident_bytes() else {
         println!("memory: skipped, this system does not tell");
         return;
     };
     let path = dir.path().to_owned();
     let held = Arc::clone(&policy);
-    let running =
-        runtime.spawn(async move { episodes(&path, held, LIVE_EPISODES, LIVE_EPISODES).await });
+    let running = runtime
+        .spawn(async move { episodes(&path, held, LIVE_EPISODES, LIVE_EPISODES).await });
     let (_, gate, waiting) = policy.gate.as_ref().expect("it was just given");
     while waiting.load(Ordering::Relaxed) < LIVE_EPISODES {
         std::thread::sleep(Duration::from_millis(10));

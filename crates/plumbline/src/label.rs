@@ -82,11 +82,11 @@ impl View {
 
     /// The label of a node, with the verdicts that decided it; `None` if no verdict that
     /// this view admits has a label.
-    pub fn label<'v>(
+    pub fn label(
         self,
         node: NodeId,
-        verdicts: &'v [Verdict],
-    ) -> Option<(StepLabel, Vec<&'v Verdict>)> {
+        verdicts: &[Verdict],
+    ) -> Option<(StepLabel, Vec<&Verdict>)> {
         let admitted: Vec<&Verdict> = verdicts
             .iter()
             .filter(|verdict| verdict.node == node && self.admits(verdict))

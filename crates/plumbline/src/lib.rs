@@ -17,10 +17,10 @@ mod policy;
 mod tool;
 mod verifier;
 
-pub mod policies;
 mod call_cache;
 mod episode;
 mod grow;
+pub mod policies;
 mod replay;
 
 mod outcome;

@@ -25,7 +25,8 @@ pub struct Version {
 impl Version {
     /// Whether this program can read a file of this version.
     pub fn is_readable(self) -> bool {
-        self.major == FORMAT.major && self.minor <= FORMAT.minor
+        let Version { major, minor } = FORMAT;
+        self.major == major && (0..=minor).contains(&self.minor)
     }
 }
 

@@ -166,7 +166,8 @@ pub fn verifiers(dir: &Path) -> Result<Vec<VerifierId>, ReadError> {
     };
     let mut verifiers = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|source| ReadError::Io { path: path.clone(), source })?;
+        let entry =
+            entry.map_err(|source| ReadError::Io { path: path.clone(), source })?;
         let name = entry.file_name();
         let stem = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
         verifiers.extend(stem.map(|stem| VerifierId(stem.to_owned())));
