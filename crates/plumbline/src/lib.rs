@@ -1,5 +1,69 @@
-//! The nouns, seams and verbs of Plumbline.
-#![doc = ""]
+//! Episodes of language-model agents: run, judged and recorded, one step at a time.
+//!
+//! [`grow`] is where to begin: it asks a [`Policy`] for messages, has an [`Episode`] carry
+//! each one out in an [`Environment`] of [`Tool`]s, and hands every step to a sink. What it
+//! grows is a [`Tree`]: one a task, one [`Node`] a step, a trajectory a path. Afterwards
+//! [`label()`] has a [`Verifier`] judge the steps, [`replay()`] executes them again, and a
+//! [`View`] reads one label off several verdicts. [`store`] keeps all of it on disk.
+//!
+//! The three traits are the seams, and the only ones. This crate knows no model server,
+//! search engine, database or sandbox.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use plumbline::protocol::Protocol;
+//! use plumbline::{
+//!     Digest, Environment, EnvironmentParts, Episode, Limits, Observation, Proposal, Scratch,
+//!     Tool, ToolError, ToolSpec,
+//! };
+//! use serde_json::{Value, json};
+//!
+//! struct Clock(ToolSpec);
+//!
+//! #[async_trait::async_trait]
+//! impl Tool for Clock {
+//!     fn spec(&self) -> &ToolSpec {
+//!         &self.0
+//!     }
+//!
+//!     async fn call(
+//!         &self,
+//!         _args: &Value,
+//!         _scratch: &mut Scratch,
+//!         _limits: &Limits,
+//!     ) -> Result<Observation, ToolError> {
+//!         Ok(Observation::Output { text: "ten past nine".into(), data: Value::Null })
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let clock = Clock(ToolSpec {
+//!     name: "clock".into(),
+//!     description: "Tells the time.".into(),
+//!     parameters: json!({ "type": "object", "additionalProperties": false }),
+//!     pinned: Digest::of(b"always ten past nine"),
+//! });
+//! let environment = Environment::new(EnvironmentParts {
+//!     name: "station".into(),
+//!     prompt: "Answer the traveller.\n\n{{tools}}".into(),
+//!     protocol: Protocol::Hermes,
+//!     thought_chars_max: 0,
+//!     limits: Limits::default(),
+//!     tools: vec![Arc::new(clock)],
+//! })?;
+//! let text = "<tool_call>\n{\"name\": \"clock\", \"arguments\": {}}\n</tool_call>";
+//! let action = environment.protocol().parse(text).action;
+//! let mut episode = Episode::new(&environment, None);
+//! let step = episode
+//!     .act(Proposal { text: text.into(), action, seed: 0, tokens: None, elided: vec![] })
+//!     .await?;
+//! assert_eq!(step.observations[0].text(), "ten past nine");
+//! assert_eq!(episode.ending(&step), None, "nobody has answered yet");
+//! # Ok(())
+//! # }
+//! ```
 
 mod action;
 mod digest;
