@@ -214,20 +214,27 @@ async fn full_contexts_lose_their_oldest_observations(llama: &Llama) {
 
 async fn callers_share_the_engine(llama: &Arc<Llama>) {
     let world = Arc::new(World::new());
+    let mut impatient = tokio::task::JoinSet::new();
+    for caller in 0..4u64 {
+        let (llama, world) = (Arc::clone(llama), Arc::clone(&world));
+        impatient.spawn(async move {
+            // A caller who loses patience must not hold anything up, now or later.
+            let question = format!("Who is the mayor of town number {caller}?");
+            let prompt = world.prompt(&question, &[]);
+            let wait = std::time::Duration::from_millis(150);
+            let _ = tokio::time::timeout(wait, llama.propose(&prompt, &[caller])).await;
+        });
+    }
+    while let Some(caller) = impatient.join_next().await {
+        caller.expect("no caller panics");
+    }
     let before = llama.usage();
     let mut callers = tokio::task::JoinSet::new();
-    for caller in 0..12u64 {
+    for caller in 0..9u64 {
         let (llama, world) = (Arc::clone(llama), Arc::clone(&world));
         callers.spawn(async move {
             let question = format!("What is the capital of country number {caller}?");
             let prompt = world.prompt(&question, &[]);
-            if caller % 4 == 3 {
-                // A caller who loses patience must not hold anything up.
-                let wait = std::time::Duration::from_millis(150);
-                let _ =
-                    tokio::time::timeout(wait, llama.propose(&prompt, &[caller])).await;
-                return;
-            }
             let seeds = [caller, caller + 100, caller + 200, caller + 300, caller + 400];
             let proposals = llama.propose(&prompt, &seeds).await.expect("proposals");
             let found: Vec<u64> =
@@ -243,10 +250,12 @@ async fn callers_share_the_engine(llama: &Arc<Llama>) {
     while let Some(caller) = callers.join_next().await {
         caller.expect("no caller panics");
     }
+    // How much is found depends on which callers start together and on what the impatient
+    // ones left; that most of a shared prompt is found does not.
     let usage = llama.usage();
     let evaluated = usage.prompt_evaluated - before.prompt_evaluated;
-    let new = usage.prompt_new - before.prompt_new;
-    assert!(evaluated <= new + new / 10, "{evaluated} evaluated, {new} new");
+    let asked = evaluated + usage.prompt_reused - before.prompt_reused;
+    assert!(asked >= 4 * evaluated, "{evaluated} evaluated of {asked} prompt tokens asked");
 }
 
 /// Two engines that are asked the same give the same, prefix reuse and all.
