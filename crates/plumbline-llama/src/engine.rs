@@ -1,8 +1,10 @@
 //! The engine: one thread that owns the context and works for all callers at once.
 //!
-//! Each turn it builds one batch: the latest token of every message being sampled, then as
-//! much as fits of the prompts being read. So prompts are read while other messages grow,
-//! and the weights are walked through once for all of them.
+//! Each turn it builds one batch: the prompts that wait to be read, as much as fits, or, when
+//! there are none, the latest token of every message being sampled. The weights are walked
+//! through once for all of them. The two are kept apart because llama.cpp's attention works
+//! on tiles of 64 rows once a batch has as many: the messages' rows, each of another
+//! sequence, would make it compute every tile of every sequence in the cache (README.md).
 //!
 //! With one request at a time every choice depends on the requests alone: batches are cut by
 //! counting tokens, never by the clock.
@@ -285,37 +287,48 @@ impl Engine {
         })
     }
 
-    /// Puts the latest token of each message into the batch, then prompts while there is
-    /// room.
+    /// Fills the batch with prompts while there are any to read, else with the latest token
+    /// of each message.
     fn fill_batch(&mut self, jobs: &mut [Job]) -> Vec<Wanted> {
         self.context.clear();
         let mut wanted = Vec::new();
-        for (job, Job { branches, .. }) in jobs.iter().enumerate() {
-            for (branch, Branch { sequence, tokens, .. }) in branches.iter().enumerate() {
-                let token =
-                    *tokens.last().expect("a message begins with its first token");
-                let position = self.cache.append(*sequence, token);
-                let row = self.context.push(token, position, *sequence, Row::Wanted);
-                wanted.push(Wanted { row, job, branch: Some(branch) });
-            }
-        }
         for (at, job) in jobs.iter_mut().enumerate() {
-            let Some(sequence) = job.lead.filter(|_| job.is_reading()) else { continue };
-            let prompt = &job.request.prompt;
-            let end = prompt.len().min(job.read + self.context.room() as usize);
-            for index in job.read..end {
-                let row =
-                    if index + 1 == prompt.len() { Row::Wanted } else { Row::Unwanted };
-                let position = self.cache.append(sequence, prompt[index]);
-                let row_index = self.context.push(prompt[index], position, sequence, row);
-                if row == Row::Wanted {
-                    wanted.push(Wanted { row: row_index, job: at, branch: None });
-                }
+            self.push_prompt(at, job, &mut wanted);
+        }
+        if self.context.len() == 0 {
+            for (at, job) in jobs.iter().enumerate() {
+                self.push_messages(at, job, &mut wanted);
             }
-            count(&self.counters.prompt_evaluated, end - job.read);
-            job.read = end;
         }
         wanted
+    }
+
+    /// Pushes as much of a job's prompt as there is room for.
+    fn push_prompt(&mut self, at: usize, job: &mut Job, wanted: &mut Vec<Wanted>) {
+        let Some(sequence) = job.lead.filter(|_| job.is_reading()) else { return };
+        let prompt = &job.request.prompt;
+        let end = prompt.len().min(job.read + self.context.room() as usize);
+        for (index, &token) in prompt.iter().enumerate().take(end).skip(job.read) {
+            let is_last = index + 1 == prompt.len();
+            let wants = if is_last { Row::Wanted } else { Row::Unwanted };
+            let position = self.cache.append(sequence, token);
+            let row = self.context.push(token, position, sequence, wants);
+            if is_last {
+                wanted.push(Wanted { row, job: at, branch: None });
+            }
+        }
+        count(&self.counters.prompt_evaluated, end - job.read);
+        job.read = end;
+    }
+
+    /// Pushes the latest token of each of a job's messages.
+    fn push_messages(&mut self, at: usize, job: &Job, wanted: &mut Vec<Wanted>) {
+        for (branch, Branch { sequence, tokens, .. }) in job.branches.iter().enumerate() {
+            let token = *tokens.last().expect("a message begins with its first token");
+            let position = self.cache.append(*sequence, token);
+            let row = self.context.push(token, position, *sequence, Row::Wanted);
+            wanted.push(Wanted { row, job: at, branch: Some(branch) });
+        }
     }
 
     fn read_rows(&mut self, jobs: &mut [Job], wanted: &[Wanted]) {

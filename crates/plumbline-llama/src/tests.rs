@@ -255,7 +255,10 @@ async fn callers_share_the_engine(llama: &Arc<Llama>) {
     let usage = llama.usage();
     let evaluated = usage.prompt_evaluated - before.prompt_evaluated;
     let asked = evaluated + usage.prompt_reused - before.prompt_reused;
-    assert!(asked >= 4 * evaluated, "{evaluated} evaluated of {asked} prompt tokens asked");
+    assert!(
+        asked >= 4 * evaluated,
+        "{evaluated} evaluated of {asked} prompt tokens asked"
+    );
 }
 
 /// Two engines that are asked the same give the same, prefix reuse and all.
