@@ -54,8 +54,7 @@ pub(crate) async fn policy(settings: &Settings, json: bool) -> Result<Arc<dyn Po
     match kind {
         "baseline" if rest.is_empty() => Ok(Arc::new(Baseline::default())),
         "scripted" => {
-            let kind = if Path::new(rest).exists() { Kind::Input } else { Kind::Usage };
-            Ok(Arc::new(Scripted::from_file(Path::new(rest)).blame(kind)?))
+            Ok(Arc::new(Scripted::from_file(Path::new(rest)).blame(Kind::Input)?))
         }
         "llama" => llama(rest, settings, json).await,
         "openai" => openai(rest, settings),

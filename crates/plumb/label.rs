@@ -5,7 +5,7 @@ use std::path::Path;
 
 use plumbline::store::{Recording, VerdictWriter, read_verdicts};
 use plumbline::{
-    Gold, StepLabel, Task, TaskId, Tree, Verdict, Verifier, VerifierError, View,
+    Digest, Gold, StepLabel, Task, TaskId, Tree, Verdict, Verifier, VerifierError, View,
 };
 
 use crate::args::LabelArgs;
@@ -52,18 +52,26 @@ async fn judge(
 ) -> Result<()> {
     let mut writer = VerdictWriter::open(run, verifier.id())?;
     let judged = read_verdicts(run, verifier.id())?;
+    let mut ungraded = 0;
     let progress = Progress::new("trees judged", recording.trees.len() as u64, json);
     for (done, (id, tree)) in (1..).zip(&recording.trees) {
         let nodes = u32::try_from(tree.len()).expect("node ids are 32 bits wide");
-        if judged.get(id).is_some_and(|(known, _)| *known == nodes) {
-            continue;
-        }
         let task = tasks.get(id).ok_or_else(|| {
             let message =
                 format!("the run has steps for task {id}, which the tasks file lacks");
             Failure::say(Kind::Input, message)
         })?;
-        let verdicts = plumbline::label(verifier, task, gold.get(id), tree).await;
+        let gold = gold.get(id);
+        let shown = Digest::of_json(&(task, gold.filter(|_| verifier.sight().gold)));
+        let known = judged.get(id);
+        if known.is_some_and(|known| known.nodes == nodes && known.shown == shown) {
+            continue;
+        }
+        if gold.is_none() && verifier.sight().gold {
+            ungraded += 1;
+            continue;
+        }
+        let verdicts = plumbline::label(verifier, task, gold, tree).await;
         let verdicts = verdicts.map_err(|error| {
             let kind = match &error {
                 VerifierError::Task { .. } => Kind::Input,
@@ -71,10 +79,13 @@ async fn judge(
             };
             Failure::new(kind, error)
         })?;
-        writer.append(id, nodes, &verdicts)?;
+        writer.append(id, nodes, shown, &verdicts)?;
         progress.set(done, |_| verifier.id().to_string());
     }
     progress.finish();
+    if ungraded > 0 {
+        eprintln!("{}: {ungraded} tasks have no gold and get no verdict", verifier.id());
+    }
     Ok(())
 }
 
@@ -96,8 +107,8 @@ pub(crate) fn view(name: &str) -> Result<View> {
 pub(crate) fn verdicts(run: &Path) -> Result<Verdicts> {
     let mut all = Verdicts::new();
     for verifier in plumbline::store::verifiers(run)? {
-        for (task, (_, verdicts)) in read_verdicts(run, &verifier)? {
-            all.entry(task).or_default().extend(verdicts);
+        for (task, judged) in read_verdicts(run, &verifier)? {
+            all.entry(task).or_default().extend(judged.verdicts);
         }
     }
     Ok(all)

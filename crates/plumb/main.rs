@@ -32,6 +32,7 @@ fn main() -> ExitCode {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error")),
         )
         .init();
+    end_quietly_when_nobody_reads();
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -39,6 +40,23 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// `println!` panics when standard output is closed or full. `plumb show RUN | head` is no
+/// failure, and a full disk is one of the world's, not a bug of ours.
+fn end_quietly_when_nobody_reads() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        if !message.starts_with("failed printing to stdout") {
+            return default(panic);
+        }
+        if message.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        eprintln!("plumb: {message}");
+        std::process::exit(Kind::External as i32);
+    }));
 }
 
 fn dispatch(arguments: &Arguments) -> Result<()> {

@@ -132,6 +132,12 @@ impl EnvironmentFolder {
         for (line, value) in read_jsonl::<Value>(&path)? {
             let id = value.get("id").and_then(Value::as_str).map(str::to_owned);
             let id = id.ok_or_else(|| bad_line(&path, line, "field \"id\": missing"))?;
+            let refused = ["answer", "aliases", "supporting"]
+                .into_iter()
+                .find_map(|field| misfit(field, value.get(field)));
+            if let Some(message) = refused {
+                return Err(bad_line(&path, line, &message));
+            }
             if gold.insert(TaskId(id.clone()), Gold(value)).is_some() {
                 let message = format!("field \"id\": {id:?} stands on an earlier line");
                 return Err(bad_line(&path, line, &message));
@@ -155,6 +161,22 @@ pub(crate) fn list() -> Result<Vec<EnvironmentFolder>> {
         .collect();
     names.sort();
     names.iter().map(|path| EnvironmentFolder::open(&path.to_string_lossy())).collect()
+}
+
+/// What is wrong with a field of gold. A misspelt answer would otherwise score every right
+/// one as wrong.
+fn misfit(field: &str, value: Option<&Value>) -> Option<String> {
+    let is_text =
+        |value: &Value| value.as_str().is_some_and(|text| !text.trim().is_empty());
+    let (holds, shape) = match (field, value) {
+        ("answer", value) => (value.is_some_and(is_text), "a text that is not empty"),
+        (_, None) => (true, ""),
+        (_, Some(value)) => {
+            let texts = value.as_array().is_some_and(|values| values.iter().all(is_text));
+            (texts, "a list of texts, none empty")
+        }
+    };
+    (!holds).then(|| format!("field {field:?}: must be {shape}"))
 }
 
 fn find(name: &str) -> Result<PathBuf> {
@@ -183,7 +205,9 @@ fn find(name: &str) -> Result<PathBuf> {
 pub(crate) fn read(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(|error| {
         let kind = match error.kind() {
-            std::io::ErrorKind::NotFound => Kind::Input,
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory => {
+                Kind::Input
+            }
             _ => Kind::External,
         };
         Failure::say(kind, format!("{}: {error}", path.display()))

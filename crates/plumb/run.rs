@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use plumbline::store::{FORMAT, Host, Recording, RunHeader, RunWriter, read_header};
 use plumbline::{
-    CallCache, Digest, Environment, Event, Gold, Ground, GrowError, Policy, Shape,
-    SinkError, Summary, Tally, Task, TaskId, Tree, Usage, grow,
+    CallCache, Digest, Ending, Environment, Event, Gold, Ground, GrowError, Policy,
+    Shape, SinkError, Summary, Tally, Task, TaskId, Tree, Usage, grow,
 };
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -73,8 +73,9 @@ pub(crate) async fn run(args: &RunArgs, json: bool) -> Result<()> {
     if args.dry_run {
         return dry_run(&header, &out, json);
     }
-    let mut trees = recorded(&out, &header)?;
+    refuse_strange(&out, &header)?;
     let writer = RunWriter::open(&out, &header)?;
+    let mut trees = recorded(&out, &header)?;
     let (stopper, stop) = watch::channel(false);
     let run = Arc::new(Run {
         environment,
@@ -186,7 +187,6 @@ async fn grow_one(
 
 /// Whether a recorded tree has nothing left to do: all samples are there and ended.
 fn is_complete(tree: &Tree, run: &Run) -> bool {
-    use plumbline::Ending;
     let again = |ending: &Ending| {
         matches!(ending, Ending::Aborted { .. }) && run.settings.retry_on_error > 0
     };
@@ -207,6 +207,8 @@ struct Score<'g> {
     done: u64,
     kept: u64,
     episodes: u64,
+    /// What the first aborted episode said.
+    complaint: Option<String>,
 }
 
 impl<'g> Score<'g> {
@@ -218,7 +220,16 @@ impl<'g> Score<'g> {
     ) -> Self {
         let progress = Progress::new("episodes", tasks * u64::from(samples), json);
         let tally = Tally::new();
-        Self { gold, tally, progress, samples, done: 0, kept: 0, episodes: 0 }
+        Self {
+            gold,
+            tally,
+            progress,
+            samples,
+            done: 0,
+            kept: 0,
+            episodes: 0,
+            complaint: None,
+        }
     }
 
     fn keep(&mut self, tree: &Tree) {
@@ -245,6 +256,12 @@ impl<'g> Score<'g> {
 
     fn tally_up(&mut self, tree: &Tree) {
         self.done += 1;
+        let endings = tree.leaves().into_iter().filter_map(|leaf| tree.ending(leaf));
+        let complaint = endings.chain(tree.stillborn()).find_map(|ending| match ending {
+            Ending::Aborted { message, .. } => Some(message.clone()),
+            Ending::Answered | Ending::Exhausted { .. } => None,
+        });
+        self.complaint = self.complaint.take().or(complaint);
         match self.gold.get(tree.task()) {
             Some(gold) => self.tally.add_tree(tree, gold),
             None => self.tally.add_ungraded(tree),
@@ -264,27 +281,42 @@ impl<'g> Score<'g> {
     }
 }
 
-/// The steps already recorded in `out`, if a run is there and is this one.
-fn recorded(out: &Path, header: &RunHeader) -> Result<BTreeMap<TaskId, Tree>> {
-    if !out.join("run.json").exists() {
-        let strange = out.is_dir()
-            && std::fs::read_dir(out).blame(Kind::External)?.next().is_some();
-        if strange {
-            let message = format!(
-                "{}: not empty, and not a run; choose another --out",
-                out.display()
-            );
-            return Err(Failure::say(Kind::Usage, message));
-        }
-        return Ok(BTreeMap::new());
+/// Refuses a folder that holds something else, before anything is written there.
+fn refuse_strange(out: &Path, header: &RunHeader) -> Result<()> {
+    if out.join("run.json").exists() {
+        return refuse_conflict(out, header);
     }
-    if let Some(conflict) = read_header(out)?.conflict(header) {
-        let message = format!(
-            "{}: holds another run ({conflict}); choose another --out, or remove it",
-            out.display()
-        );
+    // What is left of a run that was killed before its header stood.
+    let entries = match std::fs::read_dir(out) {
+        Ok(entries) => entries,
+        Err(_) => return Ok(()),
+    };
+    let names = entries.filter_map(|entry| entry.ok()).map(|entry| entry.file_name());
+    let strange = names.into_iter().any(|name| {
+        let name = name.to_string_lossy();
+        name != "steps.jsonl" && !name.starts_with("run.json.")
+    });
+    if strange {
+        let out = out.display();
+        let message = format!("{out}: not empty, and not a run; choose another --out");
         return Err(Failure::say(Kind::Usage, message));
     }
+    Ok(())
+}
+
+fn refuse_conflict(out: &Path, header: &RunHeader) -> Result<()> {
+    let Some(conflict) = read_header(out)?.conflict(header) else { return Ok(()) };
+    let message = format!(
+        "{}: holds another run ({conflict}); choose another --out, or remove it",
+        out.display()
+    );
+    Err(Failure::say(Kind::Usage, message))
+}
+
+/// The steps already recorded in `out`, which is locked by now. Whoever held the lock before
+/// may have begun another run there.
+fn recorded(out: &Path, header: &RunHeader) -> Result<BTreeMap<TaskId, Tree>> {
+    refuse_conflict(out, header)?;
     Ok(Recording::open(out)?.trees)
 }
 
@@ -395,7 +427,9 @@ fn print(report: &Report, json: bool) -> Result<()> {
     println!("endings   {endings}");
     match &summary.overall {
         Some(overall) => println!("{}", table(overall, &summary.groups)),
-        None => println!("no gold for these tasks: nothing is scored"),
+        None => {
+            println!("nothing is scored: no episode with a gold answer ended by itself")
+        }
     }
     println!("run       {}", report.run.display());
     Ok(())
@@ -438,9 +472,10 @@ fn conclude(report: &Report, score: &Score<'_>, settings: &Settings) -> Result<(
     let all_aborted = aborted > 0 && report.summary.endings.graded() == 0;
     if score.too_many_aborted(settings) || all_aborted {
         let message = format!(
-            "{aborted} episodes were aborted ({}); the run is kept: the same command with \
-             --retry-on-error 1 takes them up again",
-            report.summary.endings
+            "{aborted} episodes were aborted ({}); the first said: {}. The run is kept: the \
+             same command with --retry-on-error 1 takes them up again",
+            report.summary.endings,
+            score.complaint.as_deref().unwrap_or("nothing")
         );
         return Err(Failure::say(Kind::External, message));
     }

@@ -84,19 +84,19 @@ impl<'e> Episode<'e> {
     ///
     /// On an error the episode is as it was, except for what the calls before the failed
     /// one left in its scratch: drop it.
-    pub async fn act(&mut self, proposal: Proposal) -> Result<Step, ActError> {
+    pub async fn act(&mut self, mut proposal: Proposal) -> Result<Step, ActError> {
         let limits = self.environment.limits();
-        let (observations, malformed) = if proposal.text.len() > limits.message_bytes_max
-        {
-            (vec![too_long(&proposal.text, limits)], true)
-        } else {
-            match &proposal.action {
-                Action::Malformed { reason } => {
-                    (vec![Observation::fault(Fault::Malformed, reason)], true)
-                }
-                Action::Answer { .. } => (vec![], false),
-                Action::Calls { calls } => (self.call_all(calls).await?, false),
+        if proposal.text.len() > limits.message_bytes_max {
+            // What is too long to be read asks for nothing, whatever it would have said.
+            proposal.action =
+                Action::Malformed { reason: too_long(&proposal.text, limits) };
+        }
+        let (observations, malformed) = match &proposal.action {
+            Action::Malformed { reason } => {
+                (vec![Observation::fault(Fault::Malformed, reason)], true)
             }
+            Action::Answer { .. } => (vec![], false),
+            Action::Calls { calls } => (self.call_all(calls).await?, false),
         };
         self.steps += 1;
         self.tokens += proposal.tokens.as_ref().map_or(0, |t| t.sampled.len() as u64);
@@ -107,8 +107,7 @@ impl<'e> Episode<'e> {
     /// Whether, and how, the trajectory ends with the step just taken.
     pub fn ending(&self, step: &Step) -> Option<Ending> {
         let limits = self.environment.limits();
-        let answered = matches!(step.proposal.action, Action::Answer { .. });
-        if answered && step.observations.is_empty() {
+        if matches!(step.proposal.action, Action::Answer { .. }) {
             return Some(Ending::Answered);
         }
         let budget = if self.malformed_streak >= limits.malformed_max {
@@ -200,13 +199,9 @@ impl<'e> Episode<'e> {
     }
 }
 
-fn too_long(text: &str, limits: &Limits) -> Observation {
-    let message = format!(
-        "the message has {} bytes; at most {} are read: write less",
-        text.len(),
-        limits.message_bytes_max
-    );
-    Observation::fault(Fault::Malformed, message)
+fn too_long(text: &str, limits: &Limits) -> String {
+    let (bytes, bytes_max) = (text.len(), limits.message_bytes_max);
+    format!("the message has {bytes} bytes; at most {bytes_max} are read: write less")
 }
 
 fn unknown_tool(name: &str, specs: &[ToolSpec]) -> String {

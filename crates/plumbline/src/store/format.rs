@@ -158,14 +158,13 @@ pub(super) enum VerdictsLine<'a> {
         name: Cow<'a, str>,
         version: Version,
     },
-    Verdict {
-        task: Cow<'a, TaskId>,
-        verdict: Cow<'a, Verdict>,
-    },
-    /// The verifier has judged every node this tree had: silence on one is abstention.
+    /// All verdicts on one tree, on one line: a crash leaves all of them or none. The
+    /// verifier has judged every node the tree had; silence on one is abstention.
     Judged {
         task: Cow<'a, TaskId>,
         nodes: u32,
+        shown: Digest,
+        verdicts: Cow<'a, [Verdict]>,
     },
 }
 

@@ -18,5 +18,7 @@ mod reader;
 mod writer;
 
 pub use format::{FORMAT, Host, RunHeader, Version};
-pub use reader::{Judged, ReadError, Recording, read_header, read_verdicts, verifiers};
+pub use reader::{
+    Judged, JudgedTree, ReadError, Recording, read_header, read_verdicts, verifiers,
+};
 pub use writer::{RunWriter, VerdictWriter, WriteError, write_atomically};

@@ -130,7 +130,7 @@ pub fn read_header(dir: &Path) -> Result<RunHeader, ReadError> {
     Ok(header)
 }
 
-/// The verdicts of one verifier, and how many nodes each tree had when it was judged.
+/// The verdicts of one verifier on each tree it has judged.
 /// Empty if the verifier has not judged this run.
 pub fn read_verdicts(dir: &Path, verifier: &VerifierId) -> Result<Judged, ReadError> {
     let path = dir.join("verdicts").join(format!("{verifier}.jsonl"));
@@ -138,17 +138,25 @@ pub fn read_verdicts(dir: &Path, verifier: &VerifierId) -> Result<Judged, ReadEr
     if !path.exists() {
         return Ok(judged);
     }
-    // Verdicts count once the line after them says that their tree was judged to the end;
-    // where a tree that has grown was judged again, the latest judgement stands.
-    let mut pending: Vec<Verdict> = Vec::new();
+    // Where a tree was judged again, the latest judgement stands.
     read_lines(&path, |line: VerdictsLine<'static>, number| {
         match line {
             VerdictsLine::Format { name, version } => {
                 check_format(&path, number, &name, VERDICTS, version)?;
             }
-            VerdictsLine::Verdict { verdict, .. } => pending.push(verdict.into_owned()),
-            VerdictsLine::Judged { task, nodes } => {
-                judged.insert(task.into_owned(), (nodes, std::mem::take(&mut pending)));
+            VerdictsLine::Judged { task, nodes, shown, verdicts } => {
+                let verdicts = verdicts.into_owned();
+                if let Some(stray) = verdicts.iter().find(|v| v.node.0 >= nodes) {
+                    let node = stray.node;
+                    let message =
+                        format!("a verdict on node {node} of a tree of {nodes}");
+                    return Err(ReadError::Line {
+                        path: path.clone(),
+                        line: number,
+                        message,
+                    });
+                }
+                judged.insert(task.into_owned(), JudgedTree { nodes, shown, verdicts });
             }
         }
         Ok(())
@@ -176,8 +184,19 @@ pub fn verifiers(dir: &Path) -> Result<Vec<VerifierId>, ReadError> {
     Ok(verifiers)
 }
 
-/// By task: how many nodes were judged, and the verdicts on them.
-pub type Judged = BTreeMap<TaskId, (u32, Vec<Verdict>)>;
+/// What one verifier made of a run's trees, by task.
+pub type Judged = BTreeMap<TaskId, JudgedTree>;
+
+/// What one verifier made of one tree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JudgedTree {
+    /// How many nodes the tree had.
+    pub nodes: u32,
+    /// Digest of what the verifier was shown beside the tree.
+    pub shown: Digest,
+    /// At most one verdict a node.
+    pub verdicts: Vec<Verdict>,
+}
 
 fn tree(trees: &mut BTreeMap<TaskId, Tree>, task: TaskId) -> &mut Tree {
     trees.entry(task.clone()).or_insert_with(|| Tree::new(task))

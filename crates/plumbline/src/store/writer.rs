@@ -53,6 +53,10 @@ impl RunWriter {
     /// last line is cut off. The folder is locked for as long as the writer lives.
     pub fn open(dir: &Path, header: &RunHeader) -> Result<Self, WriteError> {
         create_dir(dir)?;
+        // Locked before anything is written or read: of two that begin at once, one is
+        // refused, and neither goes on from what the other has not finished writing.
+        let line = StepsLine::Format { name: Cow::Borrowed(STEPS), version: FORMAT };
+        let log = Log::open(dir.join("steps.jsonl"), &line)?;
         let header_path = dir.join("run.json");
         if !header_path.exists() {
             let mut json =
@@ -60,8 +64,6 @@ impl RunWriter {
             json.push(b'\n');
             write_atomically(&header_path, &json)?;
         }
-        let line = StepsLine::Format { name: Cow::Borrowed(STEPS), version: FORMAT };
-        let log = Log::open(dir.join("steps.jsonl"), &line)?;
         Ok(Self { blobs: dir.join("blobs"), log: Mutex::new(log) })
     }
 
@@ -138,22 +140,21 @@ impl VerdictWriter {
         Ok(Self { log: Log::open(dir.join(format!("{verifier}.jsonl")), &line)? })
     }
 
-    /// Appends all verdicts on one tree, and that it was judged.
+    /// Appends all verdicts on one tree. `shown` digests what the verifier was shown beside
+    /// the tree: if that changes, the tree is to be judged again.
     pub fn append(
         &mut self,
         task: &TaskId,
         nodes: u32,
+        shown: Digest,
         verdicts: &[Verdict],
     ) -> Result<(), WriteError> {
-        let mut bytes = Vec::new();
-        for verdict in verdicts {
-            bytes.extend(to_line(&VerdictsLine::Verdict {
-                task: Cow::Borrowed(task),
-                verdict: Cow::Borrowed(verdict),
-            }));
-        }
-        bytes.extend(to_line(&VerdictsLine::Judged { task: Cow::Borrowed(task), nodes }));
-        self.log.append(&bytes)
+        self.log.append(&to_line(&VerdictsLine::Judged {
+            task: Cow::Borrowed(task),
+            nodes,
+            shown,
+            verdicts: Cow::Borrowed(verdicts),
+        }))
     }
 }
 

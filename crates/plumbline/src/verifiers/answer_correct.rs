@@ -5,15 +5,15 @@ use async_trait::async_trait;
 use crate::verifiers::{Finding, Path, judge_each};
 use crate::{
     Action, Evidence, Gold, NodeId, Seen, Sight, Tree, Verdict, Verifier, VerifierError,
-    VerifierId, exact_match, token_f1,
+    VerifierId, Zero, exact_match, token_f1,
 };
 
-/// From this F1 on an answer that is worded otherwise than the gold still counts as right:
-/// one word more or less in a name of two or three.
+/// From this F1 on an answer worded otherwise than the gold is not called wrong. It is not
+/// called right either: "not the United States" shares as many words as a fuller name.
 const F1_MIN: f64 = 0.8;
 
-/// Calls an answer good if it equals a gold answer after normalisation, or shares enough
-/// words with one (F1 of at least 0.8), and bad otherwise. The value is the F1, 0 to 1.
+/// Calls an answer good if it equals a gold answer after normalisation, neutral if it shares
+/// most words with one (F1 of at least 0.8), and bad otherwise. The value is the F1, 0 to 1.
 /// Steps that do not answer get no verdict.
 #[derive(Debug)]
 pub struct AnswerCorrect {
@@ -57,7 +57,8 @@ impl Verifier for AnswerCorrect {
             let finding = if exact_match(text, &golds) {
                 Finding::good(f1, "the answer is the gold answer".to_owned())
             } else if f1 >= F1_MIN {
-                Finding::good(f1, format!("the answer is nearly {preferred:?}"))
+                let reason = format!("the answer is nearly {preferred:?}");
+                Finding::neutral(Zero::Unknown, f1, reason)
             } else {
                 Finding::bad(f1, format!("the answer should be {preferred:?}"))
             };
@@ -79,7 +80,7 @@ mod tests {
         for (answer, expect) in [
             ("The Oslo", "good 1"),
             ("Kristiania, in Norway", "good 1"),
-            ("Kristiania Norway", "good 0.8"),
+            ("Kristiania Norway", "neutral/unknown 0.8"),
             ("Oslo Norway", "bad 0.666"),
             ("Bergen", "bad 0"),
             ("", "bad 0"),

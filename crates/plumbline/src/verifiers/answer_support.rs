@@ -71,7 +71,7 @@ fn find(path: &Path<'_>) -> Option<Finding> {
         for (call, observation) in step.observations.iter().enumerate() {
             let Observation::Output { text: shown, .. } = observation else { continue };
             let words = text::normalised_words(shown);
-            if let Some(range) = run(&words, &answer) {
+            if let Some(range) = run(shown, &words, &answer) {
                 let reason = format!("step {node} shows {:?}", &shown[range.clone()]);
                 let observation = u32::try_from(call).ok();
                 let mut evidence =
@@ -93,13 +93,21 @@ fn find(path: &Path<'_>) -> Option<Finding> {
 }
 
 /// The bytes of the first run of `words` that reads like the answer.
-fn run(words: &[(String, Range<usize>)], answer: &[&str]) -> Option<Range<usize>> {
+fn run(
+    shown: &str,
+    words: &[(String, Range<usize>)],
+    answer: &[&str],
+) -> Option<Range<usize>> {
     let same = |run: &&[(String, Range<usize>)]| {
         run.iter().zip(answer).all(|((word, _), expected)| word == expected)
     };
-    let run = words.windows(answer.len()).find(same)?;
-    let (first, last) = (run.first()?, run.last()?);
-    Some(first.1.start..last.1.end)
+    words.windows(answer.len()).filter(same).find_map(|run| {
+        let range = run.first()?.1.start..run.last()?.1.end;
+        // The rank before a passage, `[2]`, is the search's word and no evidence.
+        let is_rank =
+            shown[..range.start].ends_with('[') && shown[range.end..].starts_with("] ");
+        (!is_rank).then_some(range)
+    })
 }
 
 /// The share of the answer's distinct words that are among `words`.
