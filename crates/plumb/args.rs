@@ -47,7 +47,7 @@ pub(crate) enum Command {
 pub(crate) struct RunArgs {
     /// An environment's name (a folder under environments/) or the path of one.
     pub(crate) environment: String,
-    /// llama:default, llama:FILE.gguf, llama:OWNER/REPO[:FILE], openai:MODEL@URL,
+    /// llama:default, llama:FILE.gguf, llama:OWNER/REPO or llama:OWNER/REPO:FILE, openai:MODEL@URL,
     /// scripted:FILE or baseline.
     #[arg(short = 'm', long)]
     pub(crate) policy: Option<String>,
