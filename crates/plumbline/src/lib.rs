@@ -91,6 +91,7 @@ mod outcome;
 mod summary;
 
 pub mod import;
+pub mod program;
 pub mod protocol;
 pub mod store;
 pub mod verifiers;
