@@ -44,8 +44,6 @@ pub(crate) struct Solved {
     pub(crate) status: Status,
     /// The best point found, if one was.
     pub(crate) point: Option<Vec<f64>>,
-    /// The objective there.
-    pub(crate) objective: f64,
     /// Change of the objective per unit of each column, and of each row's limit. Only linear
     /// programs have them.
     pub(crate) duals: Option<(Vec<f64>, Vec<f64>)>,
@@ -77,8 +75,8 @@ pub(crate) struct Highs<'s> {
     columns: usize,
     rows: usize,
     is_integer: bool,
-    // In a box: HiGHS keeps the address.
-    watch: Box<Watch<'s>>,
+    // Made by Box::into_raw: HiGHS keeps the address. Freed after the solver.
+    watch: *mut Watch<'s>,
 }
 
 /// What the callback looks at.
@@ -101,13 +99,13 @@ impl<'s> Highs<'s> {
             return Err("HiGHS could not be started".to_owned());
         }
         let iterations_max = i64::try_from(bounds.iterations_max).unwrap_or(i64::MAX);
-        let watch = Box::new(Watch { stop, iterations_max, out_of_iterations: false });
+        let watch = Watch { stop, iterations_max, out_of_iterations: false };
         let mut highs = Self {
             this,
             columns: program.columns.len(),
             rows: program.rows.len(),
             is_integer: program.integers() > 0,
-            watch,
+            watch: Box::into_raw(Box::new(watch)),
         };
         highs.configure(bounds)?;
         highs.pass(program)?;
@@ -192,10 +190,10 @@ impl<'s> Highs<'s> {
 
     /// Has HiGHS ask now and then whether to go on.
     fn listen(&mut self) -> Result<(), String> {
-        let data: *mut Watch<'s> = &mut *self.watch;
-        // SAFETY: the box outlives the solver, and nothing else touches it during a run.
+        // SAFETY: what it points to outlives the solver, and nothing else touches it while
+        // a solve runs.
         let status =
-            unsafe { c::Highs_setCallback(self.this, Some(go_on), data.cast()) };
+            unsafe { c::Highs_setCallback(self.this, Some(go_on), self.watch.cast()) };
         checked(status, "take a callback")?;
         for kind in [c::kHighsCallbackMipInterrupt, c::kHighsCallbackSimplexInterrupt] {
             // SAFETY: a live solver and one of its own constants.
@@ -210,16 +208,20 @@ impl<'s> Highs<'s> {
         // SAFETY: a live solver that holds a model.
         let status = unsafe { c::Highs_run(self.this) };
         checked(status, "solve the model")?;
-        // SAFETY: as above.
+        // SAFETY: the run is over, and with it the callback's use of the watch.
+        let out_of_iterations = unsafe { (*self.watch).out_of_iterations };
+        // SAFETY: a live solver.
         let status = match unsafe { c::Highs_getModelStatus(self.this) } {
-            c::kHighsModelStatusOptimal | c::kHighsModelStatusModelEmpty => Status::Optimal,
+            c::kHighsModelStatusOptimal | c::kHighsModelStatusModelEmpty => {
+                Status::Optimal
+            }
             c::kHighsModelStatusInfeasible => Status::Infeasible,
             c::kHighsModelStatusUnbounded => Status::Unbounded,
             c::kHighsModelStatusUnboundedOrInfeasible => Status::InfeasibleOrUnbounded,
             c::kHighsModelStatusIterationLimit => Status::IterationLimit,
             c::kHighsModelStatusSolutionLimit => Status::NodeLimit,
             c::kHighsModelStatusInterrupt | c::kHighsModelStatusHighsInterrupt
-                if self.watch.out_of_iterations =>
+                if out_of_iterations =>
             {
                 Status::IterationLimit
             }
@@ -230,8 +232,7 @@ impl<'s> Highs<'s> {
         };
         let has_point =
             self.int(c"primal_solution_status")? == c::kHighsSolutionStatusFeasible;
-        let has_duals =
-            !self.is_integer && self.int(c"dual_solution_status")? != 0;
+        let has_duals = !self.is_integer && self.int(c"dual_solution_status")? != 0;
         let mut point = vec![0.0; self.columns];
         let mut reduced_costs = vec![0.0; self.columns];
         let mut activities = vec![0.0; self.rows];
@@ -247,16 +248,17 @@ impl<'s> Highs<'s> {
             )
         };
         checked(got, "tell its solution")?;
-        // SAFETY: a live solver.
-        let objective = unsafe { c::Highs_getObjectiveValue(self.this) };
         let simplex = self.int(c"simplex_iteration_count")?;
         Ok(Solved {
             status,
             point: has_point.then_some(point),
-            objective,
             duals: (has_duals && status == Status::Optimal)
                 .then_some((reduced_costs, duals)),
-            bound: if self.is_integer { Some(self.double(c"mip_dual_bound")?) } else { None },
+            bound: if self.is_integer {
+                Some(self.double(c"mip_dual_bound")?)
+            } else {
+                None
+            },
             nodes: if self.is_integer { self.int64(c"mip_node_count")? } else { 0 },
             iterations: u64::try_from(simplex).unwrap_or(0),
         })
@@ -328,7 +330,8 @@ impl<'s> Highs<'s> {
 
     fn set_int(&mut self, name: &CStr, value: c_int) -> Result<(), String> {
         // SAFETY: as above.
-        let status = unsafe { c::Highs_setIntOptionValue(self.this, name.as_ptr(), value) };
+        let status =
+            unsafe { c::Highs_setIntOptionValue(self.this, name.as_ptr(), value) };
         checked(status, "take an option")
     }
 
@@ -374,11 +377,13 @@ impl<'s> Highs<'s> {
 
 impl Drop for Highs<'_> {
     fn drop(&mut self) {
-        // SAFETY: made by Highs_create and not freed before. The scheduler belongs to this
-        // thread and would stay behind with every thread of a pool.
+        // SAFETY: both made in `new` and not freed before; the solver goes first, for it
+        // knows the watch. The scheduler belongs to this thread, and would stay behind with
+        // every thread of a pool.
         unsafe {
             c::Highs_destroy(self.this);
             c::Highs_resetThreadScheduler(1);
+            drop(Box::from_raw(self.watch));
         }
     }
 }
@@ -392,7 +397,7 @@ unsafe extern "C" fn go_on(
     back: *mut c::HighsCallbackDataIn,
     data: *mut c_void,
 ) {
-    // SAFETY: `data` is the box that `listen` gave; HiGHS calls from the thread that runs.
+    // SAFETY: `data` is the watch that `listen` gave; HiGHS calls from the thread that runs.
     let watch = unsafe { data.cast::<Watch<'_>>().as_mut() };
     // SAFETY: null, or a structure of HiGHS's own that lives for this call.
     let (out, back) = unsafe { (out.as_ref(), back.as_mut()) };

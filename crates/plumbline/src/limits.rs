@@ -23,6 +23,10 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Bytes of one observation that the model is shown; the cut is marked.
     pub observation_bytes_max: usize,
+    /// Nodes of a branch-and-bound tree, in one call of a solver.
+    pub nodes_max: u64,
+    /// Iterations of the simplex method, in one call of a solver.
+    pub iterations_max: u64,
     /// Wall clock of one tool call.
     pub call_ms_max: u64,
     /// Wall clock of one episode.
@@ -40,6 +44,8 @@ impl Default for Limits {
             malformed_max: 3,
             message_bytes_max: 256 * 1024,
             observation_bytes_max: 16 * 1024,
+            nodes_max: 20_000,
+            iterations_max: 1_000_000,
             call_ms_max: 60_000,
             episode_ms_max: 3_600_000,
         }

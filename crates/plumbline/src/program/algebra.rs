@@ -134,7 +134,7 @@ pub fn read(model: &Value, size: &Size) -> Result<Program, ProgramError> {
 fn text_bytes(model: &Map<String, Value>) -> usize {
     let mut bytes = 0;
     let mut left: Vec<&Value> = Vec::new();
-    let mut object =
+    let object =
         |map: &Map<String, Value>| -> usize { map.keys().map(|key| key.len() + 4).sum() };
     bytes += object(model);
     left.extend(model.values());

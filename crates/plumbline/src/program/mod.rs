@@ -19,6 +19,7 @@
 //! ```
 
 pub mod algebra;
+pub mod compare;
 
 mod expression;
 pub mod lp;
