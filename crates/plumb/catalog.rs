@@ -86,7 +86,12 @@ pub(crate) async fn environment(
     let mut corpora = Corpora::default();
     let mut tools: Vec<Arc<dyn Tool>> = Vec::with_capacity(manifest.tools.len());
     for tool in &manifest.tools {
-        tools.push(corpora.tool(tool, &folder.dir, json).await?);
+        tools.push(match tool {
+            ToolManifest::Search { .. } | ToolManifest::Open { .. } => {
+                corpora.tool(tool, &folder.dir, json).await?
+            }
+            ToolManifest::Solve { size } => solve(size)?,
+        });
     }
     Ok(Environment::new(EnvironmentParts {
         name: manifest.name.clone(),
@@ -98,7 +103,12 @@ pub(crate) async fn environment(
     })?)
 }
 
-#[cfg(not(all(feature = "search", feature = "http", feature = "llama")))]
+#[cfg(not(all(
+    feature = "search",
+    feature = "solve",
+    feature = "http",
+    feature = "llama"
+)))]
 fn not_built(what: &str, feature: &str) -> Failure {
     let message = format!(
         "{what} is not in this build; build it with: \
@@ -136,6 +146,7 @@ impl Corpora {
             ToolManifest::Open { corpus } => {
                 Arc::new(Open::new(self.index(&dir.join(corpus), json).await?))
             }
+            other => unreachable!("{} works over no corpus", other.name()),
         })
     }
 
@@ -215,6 +226,17 @@ impl Corpora {
     ) -> Result<Arc<dyn Tool>> {
         Err(not_built("the tools search and open", "search"))
     }
+}
+
+#[cfg(feature = "solve")]
+fn solve(size: &plumbline::program::Size) -> Result<Arc<dyn Tool>> {
+    use plumbline_solve::{Solve, SolveSettings};
+    Ok(Arc::new(Solve::new(SolveSettings { size: size.clone() })))
+}
+
+#[cfg(not(feature = "solve"))]
+fn solve(_size: &plumbline::program::Size) -> Result<Arc<dyn Tool>> {
+    Err(not_built("the tool solve", "solve"))
 }
 
 #[cfg(not(feature = "http"))]
@@ -351,6 +373,7 @@ pub(crate) fn components() -> Vec<Component> {
     };
     vec![
         built("tools search, open", cfg!(feature = "search"), "search"),
+        built("tool solve", cfg!(feature = "solve"), "solve"),
         built("policy openai", cfg!(feature = "http"), "http"),
         built("policy llama", cfg!(feature = "llama"), "llama"),
         Component { name: "cache", state: writable_cache() },

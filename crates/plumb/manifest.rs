@@ -55,6 +55,12 @@ pub(crate) enum ToolManifest {
         /// The corpus's folder, relative to the manifest.
         corpus: PathBuf,
     },
+    /// Solves linear and integer programs.
+    Solve {
+        /// How large a model may be.
+        #[serde(default)]
+        size: plumbline::program::Size,
+    },
 }
 
 impl ToolManifest {
@@ -63,6 +69,7 @@ impl ToolManifest {
         match self {
             ToolManifest::Search { .. } => "search",
             ToolManifest::Open { .. } => "open",
+            ToolManifest::Solve { .. } => "solve",
         }
     }
 }
