@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
-    AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, WellFormed,
+    AnswerCorrect, AnswerSupport, ModelVerifier, Repeat, RetrievalGain,
+    RetrievalGainGold, WellFormed,
 };
 use plumbline::{Environment, EnvironmentParts, Limits, Policy, Tool, Verifier};
 
@@ -17,13 +18,20 @@ use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml
 use crate::settings::{Settings, nearest};
 
 /// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 6] = [
+pub(crate) const VERIFIERS: [&str; 13] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
     "retrieval-gain-gold",
     "answer-support",
     "answer-correct",
+    "model-solvable",
+    "model-sanity",
+    "model-optimum",
+    "optimum-cut-off",
+    "constraint-missing",
+    "constraint-idle",
+    "objective-matches",
 ];
 
 /// A verifier by name. Those that execute do so in the world they are given.
@@ -31,6 +39,9 @@ pub(crate) fn verifier(
     name: &str,
     world: &Arc<Environment>,
 ) -> Result<Box<dyn Verifier>> {
+    let modelling = |make: fn(Arc<Environment>) -> ModelVerifier| -> Box<dyn Verifier> {
+        Box::new(make(Arc::clone(world)))
+    };
     Ok(match name {
         "well-formed" => Box::new(WellFormed::default()),
         "repeat" => Box::new(Repeat::default()),
@@ -38,6 +49,13 @@ pub(crate) fn verifier(
         "retrieval-gain-gold" => Box::new(RetrievalGainGold::default()),
         "answer-support" => Box::new(AnswerSupport::default()),
         "answer-correct" => Box::new(AnswerCorrect::executing(Arc::clone(world))),
+        "model-solvable" => modelling(ModelVerifier::solvable),
+        "model-sanity" => modelling(ModelVerifier::sanity),
+        "model-optimum" => modelling(ModelVerifier::optimum),
+        "optimum-cut-off" => modelling(ModelVerifier::cut_off),
+        "constraint-missing" => modelling(ModelVerifier::missing),
+        "constraint-idle" => modelling(ModelVerifier::idle),
+        "objective-matches" => modelling(ModelVerifier::objective),
         _ => {
             let near = nearest(name, VERIFIERS.into_iter());
             let hint =

@@ -19,8 +19,17 @@ pub(crate) trait Source {
 
 enum Piece {
     Text(String),
-    Place { name: String, indices: Vec<String> },
-    Loop { names: Vec<String>, set: String, body: Vec<Piece>, between: String, last: String },
+    Place {
+        name: String,
+        indices: Vec<String>,
+    },
+    Loop {
+        names: Vec<String>,
+        set: String,
+        body: Vec<Piece>,
+        between: String,
+        last: String,
+    },
 }
 
 /// Fills a template in.
@@ -51,10 +60,12 @@ fn pieces(rest: &mut &str, depth: u32) -> anyhow::Result<Vec<Piece>> {
             let (name, indices) = word.split_once('[').unwrap_or((word, ""));
             let indices = indices.trim_end_matches(']').split(',').map(str::trim);
             let indices = indices.filter(|index| !index.is_empty()).map(str::to_owned);
-            pieces.push(Piece::Place { name: name.to_owned(), indices: indices.collect() });
+            pieces
+                .push(Piece::Place { name: name.to_owned(), indices: indices.collect() });
             continue;
         };
-        let (names, set) = head.split_once(" in ").context("a loop reads: for i in SET")?;
+        let (names, set) =
+            head.split_once(" in ").context("a loop reads: for i in SET")?;
         *rest = &after[end + 1..];
         let body = self::pieces(rest, depth + 1)?;
         let (mut between, mut last) = (String::new(), None);
@@ -98,7 +109,8 @@ fn write(
         match piece {
             Piece::Text(piece) => text.push_str(piece),
             Piece::Place { name, indices } => {
-                let at = |name: &String| bound.iter().rev().find(|bound| &bound.0 == name);
+                let at =
+                    |name: &String| bound.iter().rev().find(|bound| &bound.0 == name);
                 if let Some((_, element, _)) = at(name).filter(|_| indices.is_empty()) {
                     text.push_str(&source.called(element));
                     continue;
@@ -111,11 +123,14 @@ fn write(
                     })
                     .collect();
                 let value = source.text(name, &place);
-                text.push_str(&value.with_context(|| format!("nothing is called {name}"))?);
+                text.push_str(
+                    &value.with_context(|| format!("nothing is called {name}"))?,
+                );
             }
             Piece::Loop { names, set, body, between, last } => {
                 let elements = source.elements(set);
-                let elements = elements.with_context(|| format!("there is no set {set}"))?;
+                let elements =
+                    elements.with_context(|| format!("there is no set {set}"))?;
                 let count = elements.len();
                 for (position, element) in elements.into_iter().enumerate() {
                     if position > 0 {
