@@ -20,7 +20,7 @@ pub(crate) type Verdicts = BTreeMap<TaskId, Vec<Verdict>>;
 pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
     let view: View = view(&args.view)?;
     let recording = Recording::open(&args.run)?;
-    let folder = EnvironmentFolder::open(&recording.header.environment)?;
+    let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let gold = folder.gold()?;
     let names = match args.verifiers.as_slice() {

@@ -8,6 +8,7 @@ mod doctor;
 mod env;
 mod failure;
 mod import;
+mod imported;
 mod label;
 mod manifest;
 mod progress;

@@ -20,7 +20,7 @@ pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
     let recording = Recording::open(&args.run)?;
     let verdicts = verdicts(&args.run)?;
     // A run can be looked at where its environment is not at hand.
-    let folder = EnvironmentFolder::open(&recording.header.environment).ok();
+    let folder = EnvironmentFolder::of_run(&args.run, &recording.header).ok();
     let gold = folder.as_ref().and_then(|folder| folder.gold().ok()).unwrap_or_default();
     let Some(name) = &args.trajectory else {
         let rows = recording.trees.values().flat_map(|tree| {

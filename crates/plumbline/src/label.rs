@@ -27,6 +27,16 @@ impl StepLabel {
         self as i8
     }
 
+    /// The label of a number; `None` for any other.
+    pub fn from_number(number: i64) -> Option<Self> {
+        match number {
+            -1 => Some(StepLabel::Bad),
+            0 => Some(StepLabel::Neutral),
+            1 => Some(StepLabel::Good),
+            _ => None,
+        }
+    }
+
     /// The word on disk.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -67,8 +67,10 @@
 
 mod action;
 mod digest;
+mod human;
 mod label;
 mod limits;
+mod python_json;
 mod scratch;
 mod step;
 mod task;
@@ -90,6 +92,7 @@ mod replay;
 mod outcome;
 mod summary;
 
+pub mod export;
 pub mod import;
 pub mod protocol;
 pub mod store;
@@ -101,6 +104,7 @@ pub use digest::{Digest, DigestError};
 pub use environment::{Environment, EnvironmentError, EnvironmentParts};
 pub use episode::{ActError, Episode};
 pub use grow::{Event, Ground, GrowError, Shape, Sink, SinkError, grow};
+pub use human::HumanLabel;
 pub use label::{StepLabel, View, ViewError, Zero};
 pub use limits::{Limits, cut};
 pub use outcome::{
