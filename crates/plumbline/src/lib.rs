@@ -66,6 +66,7 @@
 //! ```
 
 mod action;
+mod dependency;
 mod digest;
 mod human;
 mod label;
@@ -77,6 +78,7 @@ mod task;
 mod text;
 mod tree;
 mod verdict;
+mod view;
 
 mod environment;
 mod policy;
@@ -89,8 +91,11 @@ mod grow;
 pub mod policies;
 mod replay;
 
+mod agreement;
 mod outcome;
 mod summary;
+
+pub mod scale;
 
 pub mod export;
 pub mod import;
@@ -99,13 +104,17 @@ pub mod store;
 pub mod verifiers;
 
 pub use action::{Action, ToolCall};
+pub use agreement::{
+    Agreement, Bin, ClassAgreement, Interval, MistakeAgreement, Prediction, Rated,
+};
 pub use call_cache::CallCache;
+pub use dependency::{Edge, Link, Place, confirms, dependencies};
 pub use digest::{Digest, DigestError};
 pub use environment::{Environment, EnvironmentError, EnvironmentParts};
 pub use episode::{ActError, Episode};
 pub use grow::{Event, Ground, GrowError, Shape, Sink, SinkError, grow};
 pub use human::HumanLabel;
-pub use label::{StepLabel, View, ViewError, Zero};
+pub use label::{StepLabel, Zero};
 pub use limits::{Limits, cut};
 pub use outcome::{
     Outcome, Score, document_ids, exact_match, normalise_answer, outcome, outcomes,
@@ -121,3 +130,4 @@ pub use tool::{Tool, ToolError, ToolSpec};
 pub use tree::{Boundary, Budget, Ending, Node, NodeId, Tree, TreeError};
 pub use verdict::{Cost, Evidence, Sight, Verdict, VerifierId};
 pub use verifier::{Seen, Verifier, VerifierError, label};
+pub use view::{Labelled, LeakError, View, ViewError};
