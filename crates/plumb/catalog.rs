@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
-    AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, WellFormed,
+    AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, SqlPrefix,
+    SqlResult, SqlSilent, WellFormed,
 };
 use plumbline::{Environment, EnvironmentParts, Limits, Policy, Tool, Verifier};
 
@@ -17,13 +18,16 @@ use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml
 use crate::settings::{Settings, nearest};
 
 /// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 6] = [
+pub(crate) const VERIFIERS: [&str; 9] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
     "retrieval-gain-gold",
     "answer-support",
     "answer-correct",
+    "sql-prefix",
+    "sql-silent",
+    "sql-result",
 ];
 
 /// A verifier by name. Those that execute do so in the world they are given.
@@ -38,6 +42,9 @@ pub(crate) fn verifier(
         "retrieval-gain-gold" => Box::new(RetrievalGainGold::default()),
         "answer-support" => Box::new(AnswerSupport::default()),
         "answer-correct" => Box::new(AnswerCorrect::executing(Arc::clone(world))),
+        "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),
+        "sql-silent" => Box::new(SqlSilent::new(Arc::clone(world))),
+        "sql-result" => Box::new(SqlResult::new(Arc::clone(world))),
         _ => {
             let near = nearest(name, VERIFIERS.into_iter());
             let hint =

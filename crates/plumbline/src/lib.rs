@@ -90,6 +90,7 @@ mod replay;
 
 pub mod comparators;
 mod outcome;
+mod query;
 mod summary;
 
 pub mod import;

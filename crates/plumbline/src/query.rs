@@ -4,8 +4,9 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Distinct, Expr, GroupByExpr, Ident, LimitClause, Query as Tree, Select,
-    SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, Visit, Visitor,
+    BinaryOperator, Distinct, Expr, GroupByExpr, Ident, LimitClause, Query as Tree,
+    Select, SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, Visit,
+    Visitor,
 };
 use sqlparser::dialect::SQLiteDialect;
 use sqlparser::parser::Parser;
@@ -115,7 +116,8 @@ impl Query {
     /// columns around it cannot be executed on its own; only executing tells.
     pub(crate) fn subqueries(&self) -> Vec<Part> {
         let with = self.with();
-        let mut texts: Vec<String> = self.inner().iter().map(ToString::to_string).collect();
+        let mut texts: Vec<String> =
+            self.inner().iter().map(ToString::to_string).collect();
         let mut sides = Vec::new();
         let mut open = vec![self.tree.body.as_ref()];
         while let Some(body) = open.pop() {
@@ -173,10 +175,10 @@ impl Query {
         }
         let expressions: Vec<&Expr> = select.projection.iter().filter_map(item).collect();
         let ungrouped = !is_grouped(select);
-        let counts = !expressions.is_empty() && expressions.iter().all(|e| is_aggregate(e));
-        let is_column = |e: &&Expr| {
-            matches!(e, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
-        };
+        let counts =
+            !expressions.is_empty() && expressions.iter().all(|e| is_aggregate(e));
+        let is_column =
+            |e: &&Expr| matches!(e, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
         let columns = expressions.iter().all(is_column);
         if matches!(select.distinct, Some(Distinct::Distinct)) && columns {
             return Some(Probe::Distinct);
@@ -184,13 +186,15 @@ impl Query {
         if !ungrouped {
             // Values with how often each occurs.
             let rest = expressions.iter().filter(|e| !is_column(e));
-            let counted = rest.clone().count() <= 1 && rest.clone().all(|e| is_aggregate(e));
+            let counted =
+                rest.clone().count() <= 1 && rest.clone().all(|e| is_aggregate(e));
             return (counted && select.selection.is_none()).then_some(Probe::Distinct);
         }
         if counts {
             return Some(Probe::Count);
         }
-        let looks = columns && (limit(&self.tree).is_some() || select.selection.is_none());
+        let looks =
+            columns && (limit(&self.tree).is_some() || select.selection.is_none());
         looks.then_some(Probe::Head)
     }
 
@@ -218,7 +222,9 @@ pub(crate) fn limit(query: &Tree) -> Option<u64> {
 /// The expression of a projected item; none for a star.
 pub(crate) fn item(item: &SelectItem) -> Option<&Expr> {
     match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            Some(expr)
+        }
         _ => None,
     }
 }
@@ -254,7 +260,9 @@ pub(crate) fn literal(expr: &Expr) -> Option<&Value> {
     match expr {
         Expr::Value(value) => Some(&value.value),
         Expr::Nested(inner) => literal(inner),
-        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => literal(expr),
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => {
+            literal(expr)
+        }
         _ => None,
     }
 }
@@ -265,7 +273,9 @@ pub(crate) fn text(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Identifier(Ident { value, quote_style: Some('"'), .. }) => Some(value),
         _ => match literal(expr)? {
-            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Some(text),
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => {
+                Some(text)
+            }
             _ => None,
         },
     }
@@ -301,7 +311,8 @@ fn relation(factor: &TableFactor) -> Option<Relation> {
     match factor {
         TableFactor::Table { name, alias, args: None, .. } => {
             let table = name.0.last()?.as_ident()?.value.to_lowercase();
-            let name = alias.as_ref().map_or(table.clone(), |a| a.name.value.to_lowercase());
+            let name =
+                alias.as_ref().map_or(table.clone(), |a| a.name.value.to_lowercase());
             Some(Relation { name, table: Some(table), text })
         }
         TableFactor::Derived { alias, .. } => {
@@ -311,7 +322,8 @@ fn relation(factor: &TableFactor) -> Option<Relation> {
         }
         TableFactor::Table { name, alias, args: Some(_), .. } => {
             let table = name.to_string().to_lowercase();
-            let name = alias.as_ref().map_or(table.clone(), |a| a.name.value.to_lowercase());
+            let name =
+                alias.as_ref().map_or(table.clone(), |a| a.name.value.to_lowercase());
             Some(Relation { name, table: Some(table), text })
         }
         _ => None,
@@ -386,7 +398,8 @@ mod tests {
             "WITH a AS (SELECT 1 AS x), b AS (SELECT x FROM a) SELECT x FROM b \
              WHERE x IN (SELECT x FROM a)",
         );
-        let counts: Vec<String> = query.ctes().into_iter().map(|part| part.count).collect();
+        let counts: Vec<String> =
+            query.ctes().into_iter().map(|part| part.count).collect();
         assert_eq!(counts[0], "WITH a AS (SELECT 1 AS x) SELECT count(*) AS n FROM a");
         assert!(counts[1].ends_with("SELECT count(*) AS n FROM b"), "{}", counts[1]);
         let inner = query.subqueries();
@@ -399,9 +412,18 @@ mod tests {
     fn probes_are_told_from_answers() {
         let probe = |sql: &str| parse(sql).probe();
         assert_eq!(probe("SELECT name FROM sqlite_master"), Some(Probe::Schema));
-        assert_eq!(probe("SELECT DISTINCT kind FROM t WHERE x > 1"), Some(Probe::Distinct));
-        assert_eq!(probe("SELECT kind, count(*) FROM t GROUP BY kind"), Some(Probe::Distinct));
-        assert_eq!(probe("SELECT count(*), max(x) FROM t WHERE y = 2"), Some(Probe::Count));
+        assert_eq!(
+            probe("SELECT DISTINCT kind FROM t WHERE x > 1"),
+            Some(Probe::Distinct)
+        );
+        assert_eq!(
+            probe("SELECT kind, count(*) FROM t GROUP BY kind"),
+            Some(Probe::Distinct)
+        );
+        assert_eq!(
+            probe("SELECT count(*), max(x) FROM t WHERE y = 2"),
+            Some(Probe::Count)
+        );
         assert_eq!(probe("SELECT * FROM t LIMIT 5"), Some(Probe::Head));
         assert_eq!(probe("SELECT a, b FROM t"), Some(Probe::Head));
         assert_eq!(probe("SELECT a FROM t JOIN u ON t.x = u.x LIMIT 5"), None);

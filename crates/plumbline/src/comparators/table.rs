@@ -93,18 +93,21 @@ impl Table {
     pub fn is_written_otherwise(&self, gold: &Gold, observed: &[Observation]) -> bool {
         let Some((mine, theirs)) = observed.split_first() else { return false };
         let Some(found) = rows_of(mine.data()) else { return false };
-        let mut golds =
-            recorded(gold).into_iter().chain(theirs.iter().filter_map(|o| rows_of(o.data())));
+        let mut golds = recorded(gold)
+            .into_iter()
+            .chain(theirs.iter().filter_map(|o| rows_of(o.data())));
         golds.any(|gold| {
             let Ok(columns) = assignment(&found, &gold) else { return false };
             let pick = |row: &Vec<Value>| -> Vec<Value> {
-                columns.iter().map(|c| row.get(*c).cloned().unwrap_or(Value::Null)).collect()
+                columns
+                    .iter()
+                    .map(|c| row.get(*c).cloned().unwrap_or(Value::Null))
+                    .collect()
             };
             let found: Rows = found.iter().map(pick).collect();
             let equal = |one: &Value, two: &Value| same(one, two, RELAXED, true);
-            let in_order = || {
-                found.iter().zip(&gold).all(|(one, two)| same_row(one, two, equal))
-            };
+            let in_order =
+                || found.iter().zip(&gold).all(|(one, two)| same_row(one, two, equal));
             overlap(&found, &gold, equal) == 1.0 && (!self.ordered || in_order())
         })
     }

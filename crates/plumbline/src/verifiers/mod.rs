@@ -8,7 +8,13 @@ mod answer_correct;
 mod answer_support;
 mod repeat;
 mod retrieval_gain;
+mod sql_prefix;
+mod sql_result;
+mod sql_silent;
 mod well_formed;
+
+/// What those of SQL share.
+mod sql;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +29,9 @@ pub use answer_correct::AnswerCorrect;
 pub use answer_support::AnswerSupport;
 pub use repeat::Repeat;
 pub use retrieval_gain::{RetrievalGain, RetrievalGainGold};
+pub use sql_prefix::SqlPrefix;
+pub use sql_result::SqlResult;
+pub use sql_silent::SqlSilent;
 pub use well_formed::WellFormed;
 
 /// The path up to the step that is judged.

@@ -44,7 +44,8 @@ pub(super) fn asked(tree: &Tree, node: NodeId) -> Vec<Asked<'_>> {
             let sql = crate::comparators::query_of(text);
             let query = Query::parse(sql);
             let begins = |word: &str| {
-                sql.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+                sql.get(..word.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(word))
             };
             if query.is_none() && !begins("SELECT") && !begins("WITH") {
                 return vec![];
@@ -105,7 +106,10 @@ impl<'e> Bench<'e> {
 
     /// Executes a query on a fork of its own. After too many for one step it comes to nothing,
     /// which a verifier takes as not knowing.
-    pub(super) async fn try_query(&mut self, sql: &str) -> Result<Option<Tried>, VerifierError> {
+    pub(super) async fn try_query(
+        &mut self,
+        sql: &str,
+    ) -> Result<Option<Tried>, VerifierError> {
         if self.calls >= CALLS_MAX {
             return Ok(None);
         }
@@ -133,7 +137,8 @@ impl<'e> Bench<'e> {
         let mut schema = Schema::default();
         let rows = tried.as_ref().and_then(Tried::rows).into_iter().flatten();
         for row in rows {
-            let text = |index: usize| row.get(index).and_then(Value::as_str).unwrap_or("");
+            let text =
+                |index: usize| row.get(index).and_then(Value::as_str).unwrap_or("");
             let columns: &mut BTreeMap<String, String> =
                 schema.0.entry(text(0).to_lowercase()).or_default();
             columns.insert(text(1).to_lowercase(), text(2).to_lowercase());

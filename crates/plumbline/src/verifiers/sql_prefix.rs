@@ -58,12 +58,15 @@ impl Verifier for SqlPrefix {
         for &node in nodes {
             let queries = asked(tree, node);
             if queries.is_empty() {
-                verdicts.extend(described(tree, node).map(|found| verdict(self, node, found)));
+                verdicts.extend(
+                    described(tree, node).map(|found| verdict(self, node, found)),
+                );
                 continue;
             }
             let place = (tree, seen.task);
             let mut bench =
-                Bench::before(node, place, &self.environment, &self.cache, &self.id).await?;
+                Bench::before(node, place, &self.environment, &self.cache, &self.id)
+                    .await?;
             let mut worst: Option<(u8, Finding)> = None;
             for query in &queries {
                 let found = judge_query(query, &mut bench).await?;
@@ -106,7 +109,8 @@ async fn judge_query(
         return Ok((0, Finding::unlabelled(Value::Null, reason)));
     };
     evidence.push(whole.evidence.clone());
-    let (mut pieces, mut filled) = (1u32, u32::from(whole.rows().is_some_and(|r| !r.is_empty())));
+    let (mut pieces, mut filled) =
+        (1u32, u32::from(whole.rows().is_some_and(|r| !r.is_empty())));
     let mut broken: Option<String> = None;
     let mut empty: Option<String> = None;
     let probe = asked.query.as_ref().and_then(|query| query.probe());
@@ -164,7 +168,8 @@ async fn judge_query(
                 (2, Finding::neutral(Zero::Unknown, value, reason))
             }
             None => {
-                let reason = format!("the query runs: {filled} of {pieces} pieces return rows");
+                let reason =
+                    format!("the query runs: {filled} of {pieces} pieces return rows");
                 (0, Finding::unlabelled(value, reason))
             }
         },

@@ -69,10 +69,13 @@ impl Verifier for SqlResult {
             }
             let place = (tree, seen.task);
             let mut bench =
-                Bench::before(node, place, &self.environment, &self.cache, &self.id).await?;
+                Bench::before(node, place, &self.environment, &self.cache, &self.id)
+                    .await?;
             let mut best: Option<(f64, Finding)> = None;
             for query in &queries {
-                let Some(found) = hold(query, &table, gold, &mut bench).await? else { continue };
+                let Some(found) = hold(query, &table, gold, &mut bench).await? else {
+                    continue;
+                };
                 if best.as_ref().is_none_or(|(value, _)| found.0 > *value) {
                     best = Some(found);
                 }
