@@ -56,6 +56,25 @@ pub(crate) enum ToolManifest {
         /// The corpus's folder, relative to the manifest.
         corpus: PathBuf,
     },
+    /// Runs one SQL statement on the database that the task names.
+    Sql {
+        /// The folder of databases, relative to the manifest.
+        databases: PathBuf,
+        /// Whether each branch may change a copy of its own.
+        #[serde(default)]
+        writable: bool,
+        /// Rows of a result that the model is shown.
+        #[serde(default)]
+        rows_shown: Option<u32>,
+    },
+    /// Tells what there is in the database that the task names.
+    Describe {
+        /// The folder of databases, relative to the manifest.
+        databases: PathBuf,
+        /// Whether each branch may change a copy of its own: as for the tool `sql`.
+        #[serde(default)]
+        writable: bool,
+    },
 }
 
 impl ToolManifest {
@@ -64,6 +83,8 @@ impl ToolManifest {
         match self {
             ToolManifest::Search { .. } => "search",
             ToolManifest::Open { .. } => "open",
+            ToolManifest::Sql { .. } => "sql",
+            ToolManifest::Describe { .. } => "describe",
         }
     }
 }

@@ -95,6 +95,7 @@ mod replay;
 mod agreement;
 pub mod comparators;
 mod outcome;
+mod query;
 mod summary;
 
 pub mod scale;
