@@ -75,6 +75,12 @@ pub(crate) enum ToolManifest {
         #[serde(default)]
         writable: bool,
     },
+    /// Solves linear and integer programs.
+    Solve {
+        /// How large a model may be.
+        #[serde(default)]
+        size: plumbline::program::Size,
+    },
 }
 
 impl ToolManifest {
@@ -85,6 +91,7 @@ impl ToolManifest {
             ToolManifest::Open { .. } => "open",
             ToolManifest::Sql { .. } => "sql",
             ToolManifest::Describe { .. } => "describe",
+            ToolManifest::Solve { .. } => "solve",
         }
     }
 }
