@@ -155,7 +155,9 @@ async fn python(
             })
         };
         let opened = Python::open(&settings, calls, &|progress| match progress {
-            Progress::Waiting => bar_of().set(0, |_| "waiting for another process".into()),
+            Progress::Waiting => {
+                bar_of().set(0, |_| "waiting for another process".into())
+            }
             Progress::Compiling { seconds } => bar_of().set(seconds, |_| String::new()),
             Progress::Starting => bar_of().set(180, |_| "importing".into()),
         });
