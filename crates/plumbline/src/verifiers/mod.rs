@@ -10,7 +10,13 @@ mod judge;
 mod modelling;
 mod repeat;
 mod retrieval_gain;
+mod sql_prefix;
+mod sql_result;
+mod sql_silent;
 mod well_formed;
+
+/// What those of SQL share.
+mod sql;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +33,9 @@ pub use judge::{Judge, JudgeSettings, Merge};
 pub use modelling::ModelVerifier;
 pub use repeat::Repeat;
 pub use retrieval_gain::{RetrievalGain, RetrievalGainGold};
+pub use sql_prefix::SqlPrefix;
+pub use sql_result::SqlResult;
+pub use sql_silent::SqlSilent;
 pub use well_formed::WellFormed;
 
 /// The path up to the step that is judged.
