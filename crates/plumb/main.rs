@@ -11,6 +11,7 @@ mod import;
 mod imported;
 mod label;
 mod manifest;
+mod problems;
 mod progress;
 mod replay;
 mod run;
