@@ -19,6 +19,9 @@ mod readme;
 /// The shipped environments, and their own checks.
 mod shipped;
 
+/// Optimisation models: shipped, imported, run by a script.
+mod modelling;
+
 /// A real model in this process; skipped where the model file is not in the cache.
 mod model;
 
