@@ -32,10 +32,7 @@ fn a_scripted_run_is_labelled_replayed_and_audited() {
     let run = run.to_str().expect("a path of UTF-8");
     let policy = "scripted:tests/cases/or-modelling.jsonl";
     let tasks = "tests/cases/or-modelling-tasks.jsonl";
-    ok(
-        &world,
-        &["run", "or-modelling", "-m", policy, "--tasks", tasks, "-o", run],
-    );
+    ok(&world, &["run", "or-modelling", "-m", policy, "--tasks", tasks, "-o", run]);
     let labels: Value =
         serde_json::from_str(&ok(&world, &["label", run, "--json"])).expect("JSON");
     let count = |verifier: &str, label: &str| -> u64 {
@@ -80,7 +77,15 @@ fn or_modelling_is_as_large_as_it_says_and_what_its_program_composes() {
         assert!(of_kind >= 4, "{of_kind} tasks are {kind}");
     }
     let output = Command::new(env!("CARGO"))
-        .args(["run", "--release", "--quiet", "--example", "compose_models", "--", "--check"])
+        .args([
+            "run",
+            "--release",
+            "--quiet",
+            "--example",
+            "compose_models",
+            "--",
+            "--check",
+        ])
         .current_dir(root)
         .output()
         .expect("cargo is there: it runs this test");
