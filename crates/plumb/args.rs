@@ -173,11 +173,16 @@ pub(crate) enum ToolCommand {
     },
     /// Call a tool once.
     Call {
-        /// An environment's name or path.
-        environment: String,
         /// The tool.
         tool: String,
         /// Its arguments, as JSON.
         args: String,
+        /// An environment's name or path. Default: the first under environments/ that has
+        /// such a tool.
+        #[arg(long, value_name = "ENV")]
+        environment: Option<String>,
+        /// The task whose inputs the tool is given. Default: the environment's first.
+        #[arg(long, value_name = "ID")]
+        task: Option<String>,
     },
 }

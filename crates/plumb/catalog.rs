@@ -17,7 +17,7 @@ use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml
 use crate::settings::{Settings, nearest};
 
 /// The verifiers, by the name users type.
-const VERIFIERS: [&str; 6] = [
+pub(crate) const VERIFIERS: [&str; 6] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
@@ -26,15 +26,18 @@ const VERIFIERS: [&str; 6] = [
     "answer-correct",
 ];
 
-/// A verifier by name.
-pub(crate) fn verifier(name: &str) -> Result<Box<dyn Verifier>> {
+/// A verifier by name. Those that execute do so in the world they are given.
+pub(crate) fn verifier(
+    name: &str,
+    world: &Arc<Environment>,
+) -> Result<Box<dyn Verifier>> {
     Ok(match name {
         "well-formed" => Box::new(WellFormed::default()),
         "repeat" => Box::new(Repeat::default()),
         "retrieval-gain" => Box::new(RetrievalGain::default()),
         "retrieval-gain-gold" => Box::new(RetrievalGainGold::default()),
         "answer-support" => Box::new(AnswerSupport::default()),
-        "answer-correct" => Box::new(AnswerCorrect::default()),
+        "answer-correct" => Box::new(AnswerCorrect::executing(Arc::clone(world))),
         _ => {
             let near = nearest(name, VERIFIERS.into_iter());
             let hint =

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use plumbline::store::{Recording, VerdictWriter, read_verdicts};
 use plumbline::{
-    Digest, Gold, NodeId, StepLabel, Task, TaskId, Tree, Verdict, Verifier,
+    Digest, Gold, Limits, NodeId, StepLabel, Task, TaskId, Tree, Verdict, Verifier,
     VerifierError, View,
 };
 
 use crate::args::LabelArgs;
 use crate::catalog;
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
 
@@ -32,8 +33,13 @@ pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
         let message = "the environment names no verifiers; name some with --verifier";
         return Err(Failure::say(Kind::Usage, message));
     }
-    let verifiers: Vec<Box<dyn Verifier>> =
-        names.iter().map(|name| catalog::verifier(name)).collect::<Result<_>>()?;
+    // The limits the run was made with, not those the manifest has now.
+    let limits = recorded_limits(&recording)?;
+    let world = Arc::new(catalog::environment(&folder, &limits, json).await?);
+    let verifiers: Vec<Box<dyn Verifier>> = names
+        .iter()
+        .map(|name| catalog::verifier(name, &world))
+        .collect::<Result<_>>()?;
     for verifier in &verifiers {
         judge(verifier.as_ref(), &args.run, &recording, &tasks, &gold, json).await?;
     }
@@ -57,11 +63,7 @@ async fn judge(
     let progress = Progress::new("trees judged", recording.trees.len() as u64, json);
     for (done, (id, tree)) in (1..).zip(&recording.trees) {
         let nodes = u32::try_from(tree.len()).expect("node ids are 32 bits wide");
-        let task = tasks.get(id).ok_or_else(|| {
-            let message =
-                format!("the run has steps for task {id}, which the tasks file lacks");
-            Failure::say(Kind::Input, message)
-        })?;
+        let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;
         let gold = gold.get(id);
         let shown = Digest::of_json(&(task, gold.filter(|_| verifier.sight().gold)));
         let known = judged.get(id);
@@ -90,6 +92,12 @@ async fn judge(
     Ok(())
 }
 
+/// The limits a run was made with.
+pub(crate) fn recorded_limits(recording: &Recording) -> Result<Limits> {
+    let limits = recording.header.settings.get("limits").cloned().unwrap_or_default();
+    serde_json::from_value(limits).blame(Kind::Input)
+}
+
 /// The tasks a run was made of, from the file it was made with.
 pub(crate) fn tasks(
     folder: &EnvironmentFolder,
@@ -98,6 +106,11 @@ pub(crate) fn tasks(
     let file = recording.header.settings.get("tasks").and_then(|file| file.as_str());
     let tasks = folder.tasks(file.map(Path::new))?;
     Ok(tasks.into_iter().map(|task| (task.id.clone(), task)).collect())
+}
+
+pub(crate) fn unknown_task(id: &TaskId) -> Failure {
+    let message = format!("the run has steps for task {id}, which the tasks file lacks");
+    Failure::say(Kind::Input, message)
 }
 
 pub(crate) fn view(name: &str) -> Result<View> {

@@ -58,6 +58,16 @@ pub(crate) enum ToolManifest {
     },
 }
 
+impl ToolManifest {
+    /// What the model calls the tool.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            ToolManifest::Search { .. } => "search",
+            ToolManifest::Open { .. } => "open",
+        }
+    }
+}
+
 /// `corpus.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

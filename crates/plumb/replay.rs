@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use plumbline::Limits;
 use plumbline::store::Recording;
 use serde::Serialize;
 
@@ -10,7 +9,7 @@ use crate::args::ReplayArgs;
 use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::imported;
-use crate::label::verdicts;
+use crate::label::{recorded_limits, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
 
@@ -35,9 +34,9 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
         return Err(Failure::say(Kind::Missing, message));
     }
     let folder = EnvironmentFolder::of_run(&args.run, header)?;
+    let tasks = tasks(&folder, &recording)?;
     // The limits the run was made with, not those the manifest has now.
-    let limits = header.settings.get("limits").cloned().unwrap_or_default();
-    let limits: Limits = serde_json::from_value(limits).blame(Kind::Input)?;
+    let limits = recorded_limits(&recording)?;
     let environment = catalog::environment(&folder, &limits, json).await?;
     let changed: Vec<String> = environment
         .specs()
@@ -48,14 +47,15 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
     let verdicts = if args.execute { verdicts(&args.run)? } else { BTreeMap::new() };
     let progress = Progress::new("trees replayed", recording.trees.len() as u64, json);
     let mut report = Report::default();
-    for (task, tree) in &recording.trees {
+    for (id, tree) in &recording.trees {
+        let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;
         report.trees += 1;
         report.steps += tree.len() as u64;
         let mut found =
-            plumbline::replay(&environment, tree).await.blame(Kind::External)?;
-        if let (None, Some(verdicts)) = (&found, verdicts.get(task)) {
-            let evidence = plumbline::replay_evidence(&environment, tree, verdicts).await;
-            let (divergence, calls) = evidence.blame(Kind::External)?;
+            plumbline::replay(&environment, task, tree).await.blame(Kind::External)?;
+        if let (None, Some(verdicts)) = (&found, verdicts.get(id)) {
+            let evidence = plumbline::replay_evidence(&environment, task, tree, verdicts);
+            let (divergence, calls) = evidence.await.blame(Kind::External)?;
             report.evidence += calls;
             found = divergence;
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use plumbline::store::Recording;
 use plumbline::{
-    Action, Ending, Evidence, Gold, Labelled, Node, NodeId, Observation, StepLabel,
-    TaskId, Tree, Verdict, exact_match,
+    Action, Comparator, Ending, Evidence, Gold, Labelled, Node, NodeId, Observation,
+    StepLabel, TaskId, Tree, Verdict,
 };
 use serde_json::json;
 
@@ -31,9 +31,10 @@ pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
     let Some(name) = &args.trajectory else {
         let rows = recording.trees.values().flat_map(|tree| {
             let gold = gold.get(tree.task());
-            let labels = view.labels(question(tree), tree, of(&verdicts, tree));
+            let own = of(&verdicts, tree);
+            let labels = view.labels(question(tree), tree, own);
             let leaves = tree.leaves().into_iter();
-            leaves.map(|leaf| row(tree, leaf, gold, &labels)).collect::<Vec<_>>()
+            leaves.map(|leaf| row(tree, leaf, gold, own, &labels)).collect::<Vec<_>>()
         });
         list(rows, json);
         return Ok(());
@@ -91,7 +92,13 @@ struct Row {
     answer: String,
 }
 
-fn row(tree: &Tree, leaf: NodeId, gold: Option<&Gold>, labels: &Labels<'_>) -> Row {
+fn row(
+    tree: &Tree,
+    leaf: NodeId,
+    gold: Option<&Gold>,
+    verdicts: &[Verdict],
+    labels: &Labels<'_>,
+) -> Row {
     let path = tree.path(leaf);
     let answer = answer(path.last().map(|(_, node)| node.as_ref()));
     let label = |id: &NodeId| labels.get(id).map(|labelled| labelled.label);
@@ -104,10 +111,27 @@ fn row(tree: &Tree, leaf: NodeId, gold: Option<&Gold>, labels: &Labels<'_>) -> R
     Row {
         name: format!("{}:{leaf}", tree.task()),
         ending: ending(tree.ending(leaf)),
-        correct: gold.map(|gold| exact_match(answer.unwrap_or(""), &gold.answers())),
+        correct: gold.and_then(|gold| correct(leaf, answer, gold, verdicts)),
         labels: labels.collect(),
         answer: answer.unwrap_or("").to_owned(),
     }
+}
+
+/// Whether an answer is right: as a verifier found, or by comparing it here and now where
+/// that takes no execution.
+fn correct(
+    leaf: NodeId,
+    answer: Option<&str>,
+    gold: &Gold,
+    verdicts: &[Verdict],
+) -> Option<bool> {
+    let Some(answer) = answer else { return Some(false) };
+    let judged = |v: &&Verdict| v.node == leaf && v.verifier.name() == "answer-correct";
+    if let Some(verdict) = verdicts.iter().find(judged) {
+        return Some(verdict.label == Some(StepLabel::Good));
+    }
+    let comparator = Comparator::of(gold).ok().filter(|it| !it.executes())?;
+    Some(comparator.compare(answer, gold, &[]).strict)
 }
 
 fn list(rows: impl Iterator<Item = Row>, json: bool) {

@@ -55,7 +55,7 @@
 //! })?;
 //! let text = "<tool_call>\n{\"name\": \"clock\", \"arguments\": {}}\n</tool_call>";
 //! let action = environment.protocol().parse(text).action;
-//! let mut episode = Episode::new(&environment, None);
+//! let mut episode = Episode::new(&environment, &Value::Null, None);
 //! let step = episode
 //!     .act(Proposal { text: text.into(), action, seed: 0, tokens: None, elided: vec![] })
 //!     .await?;
@@ -87,11 +87,13 @@ mod verifier;
 
 mod call_cache;
 mod episode;
+mod grade;
 mod grow;
 pub mod policies;
 mod replay;
 
 mod agreement;
+pub mod comparators;
 mod outcome;
 mod summary;
 
@@ -108,20 +110,21 @@ pub use agreement::{
     Agreement, Bin, ClassAgreement, Interval, MistakeAgreement, Prediction, Rated,
 };
 pub use call_cache::CallCache;
+pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
 pub use dependency::{Edge, Link, Place, confirms, dependencies};
 pub use digest::{Digest, DigestError};
 pub use environment::{Environment, EnvironmentError, EnvironmentParts};
 pub use episode::{ActError, Episode};
+pub use grade::{GradeError, grade};
 pub use grow::{Event, Ground, GrowError, Shape, Sink, SinkError, grow};
 pub use human::HumanLabel;
 pub use label::{StepLabel, Zero};
 pub use limits::{Limits, cut};
 pub use outcome::{
-    Outcome, Score, document_ids, exact_match, normalise_answer, outcome, outcomes,
-    supporting_recall, token_f1,
+    Compared, Outcome, Score, document_ids, outcome, outcomes, supporting_recall,
 };
 pub use policy::{Policy, PolicyError, PolicyId, Prompt, Sampling, Turn, Usage};
-pub use replay::{Divergence, Field, replay, replay_evidence};
+pub use replay::{Divergence, Field, fork, replay, replay_evidence};
 pub use scratch::Scratch;
 pub use step::{Fault, Observation, Proposal, Step, Tokens};
 pub use summary::{Endings, Estimate, Estimates, Summary, Tally};
