@@ -93,6 +93,7 @@ pub mod policies;
 mod replay;
 
 mod agreement;
+mod audit;
 pub mod comparators;
 mod outcome;
 mod summary;
@@ -109,6 +110,7 @@ pub use action::{Action, ToolCall};
 pub use agreement::{
     Agreement, Bin, ClassAgreement, Interval, MistakeAgreement, Prediction, Rated,
 };
+pub use audit::{Audit, Ground as AuditGround, audit};
 pub use call_cache::CallCache;
 pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
 pub use dependency::{Edge, Link, Place, confirms, dependencies};
