@@ -56,6 +56,43 @@ pub(crate) enum ToolManifest {
         /// The corpus's folder, relative to the manifest.
         corpus: PathBuf,
     },
+    /// Runs one SQL statement on the database that the task names.
+    Sql {
+        /// The folder of databases, relative to the manifest.
+        databases: PathBuf,
+        /// Whether each branch may change a copy of its own.
+        #[serde(default)]
+        writable: bool,
+        /// Rows of a result that the model is shown.
+        #[serde(default)]
+        rows_shown: Option<u32>,
+    },
+    /// Tells what there is in the database that the task names.
+    Describe {
+        /// The folder of databases, relative to the manifest.
+        databases: PathBuf,
+        /// Whether each branch may change a copy of its own: as for the tool `sql`.
+        #[serde(default)]
+        writable: bool,
+    },
+    /// Solves linear and integer programs.
+    Solve {
+        /// How large a model may be.
+        #[serde(default)]
+        size: plumbline::program::Size,
+    },
+    /// Python in a sandbox.
+    Python {
+        /// The folder that tasks' files are in, relative to the manifest.
+        #[serde(default)]
+        files: Option<PathBuf>,
+        /// Modules that are imported before the first cell; numpy and pandas unless said.
+        #[serde(default)]
+        preload: Option<Vec<String>>,
+        /// Tools that stand before this one in the manifest, which code can call.
+        #[serde(default)]
+        calls: Vec<String>,
+    },
 }
 
 impl ToolManifest {
@@ -64,6 +101,9 @@ impl ToolManifest {
         match self {
             ToolManifest::Search { .. } => "search",
             ToolManifest::Open { .. } => "open",
+            ToolManifest::Sql { .. } => "sql",
+            ToolManifest::Describe { .. } => "describe",
+            ToolManifest::Solve { .. } => "solve",
         }
     }
 }

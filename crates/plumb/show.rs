@@ -34,7 +34,7 @@ pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
             let own = of(&verdicts, tree);
             let labels = view.labels(question(tree), tree, own);
             let leaves = tree.leaves().into_iter();
-            leaves.map(|leaf| row(tree, leaf, gold, own, &labels)).collect::<Vec<_>>()
+            leaves.map(|leaf| row(tree, leaf, gold, &labels, own)).collect::<Vec<_>>()
         });
         list(rows, json);
         return Ok(());
@@ -96,8 +96,8 @@ fn row(
     tree: &Tree,
     leaf: NodeId,
     gold: Option<&Gold>,
-    verdicts: &[Verdict],
     labels: &Labels<'_>,
+    verdicts: &[Verdict],
 ) -> Row {
     let path = tree.path(leaf);
     let answer = answer(path.last().map(|(_, node)| node.as_ref()));

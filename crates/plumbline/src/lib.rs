@@ -96,12 +96,14 @@ mod agreement;
 mod audit;
 pub mod comparators;
 mod outcome;
+mod query;
 mod summary;
 
 pub mod scale;
 
 pub mod export;
 pub mod import;
+pub mod program;
 pub mod protocol;
 pub mod store;
 pub mod verifiers;

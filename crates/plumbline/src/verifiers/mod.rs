@@ -9,7 +9,13 @@ mod answer_support;
 mod judge;
 mod repeat;
 mod retrieval_gain;
+mod sql_prefix;
+mod sql_result;
+mod sql_silent;
 mod well_formed;
+
+/// What those of SQL share.
+mod sql;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +31,9 @@ pub use answer_support::AnswerSupport;
 pub use judge::{Judge, JudgeSettings, Merge};
 pub use repeat::Repeat;
 pub use retrieval_gain::{RetrievalGain, RetrievalGainGold};
+pub use sql_prefix::SqlPrefix;
+pub use sql_result::SqlResult;
+pub use sql_silent::SqlSilent;
 pub use well_formed::WellFormed;
 
 /// The path up to the step that is judged.
