@@ -94,6 +94,7 @@ mod replay;
 
 mod agreement;
 mod audit;
+pub mod cases;
 pub mod comparators;
 mod outcome;
 mod query;
