@@ -1,6 +1,8 @@
 //! `plumb import`: turns a published question set into an environment, or texts into a
 //! corpus. Nothing stands under `--out` until all of it does.
 
+mod spider;
+
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -41,7 +43,8 @@ const VERIFIERS: [&str; 6] = [
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// hotpotqa, 2wiki or musique: questions with their paragraphs become an environment.
-    /// corpus: documents alone become a corpus.
+    /// spider: questions to SQLite databases become an environment. corpus: documents alone
+    /// become a corpus.
     #[arg(value_name = "FORMAT")]
     subject: Subject,
     /// JSON lines, or a JSON array of records; for a corpus also folders of .txt and .md.
@@ -60,6 +63,10 @@ pub(crate) struct ImportArgs {
     /// paragraphs find theirs here. Repeat for several.
     #[arg(long, value_name = "FILE")]
     corpus: Vec<PathBuf>,
+    /// The folder of the databases. Default: where the questions are, or in `database`,
+    /// `databases` or `dev_databases` there.
+    #[arg(long, value_name = "DIR")]
+    databases: Option<PathBuf>,
     /// Leave out questions of which a supporting document is nowhere to be found.
     #[arg(long)]
     skip_incomplete: bool,
@@ -75,6 +82,7 @@ pub(crate) struct ImportArgs {
 #[derive(Debug, Clone, Copy)]
 enum Subject {
     Questions(Format),
+    Spider,
     Corpus,
 }
 
@@ -82,11 +90,14 @@ impl FromStr for Subject {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> std::result::Result<Self, anyhow::Error> {
-        if name == "corpus" {
-            return Ok(Subject::Corpus);
+        match name {
+            "corpus" => return Ok(Subject::Corpus),
+            "spider" => return Ok(Subject::Spider),
+            _ => {}
         }
         let format = name.parse::<Format>();
-        format.map(Subject::Questions).map_err(|error| anyhow::anyhow!("{error}, corpus"))
+        let known = |error| anyhow::anyhow!("{error}, spider, corpus");
+        format.map(Subject::Questions).map_err(known)
     }
 }
 
@@ -102,6 +113,7 @@ struct ImportReport {
     documents: u64,
     /// Documents that came more than once and were kept once.
     merged: u64,
+    databases: u64,
 }
 
 impl From<ImportError> for Failure {
@@ -131,14 +143,22 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         println!("{}", serde_json::json!(report));
         return Ok(());
     }
-    let ImportReport { out, questions, unanswerable, incomplete, documents, merged } =
-        report;
+    let ImportReport {
+        out,
+        questions,
+        unanswerable,
+        incomplete,
+        documents,
+        merged,
+        databases,
+    } = report;
     let rows = [
         ("questions", questions),
         ("left out, unanswerable", unanswerable),
         ("left out, incomplete", incomplete),
         ("documents", documents),
         ("documents merged", merged),
+        ("databases", databases),
     ];
     for (name, count) in rows {
         println!("{name:<23} {count}");
@@ -147,6 +167,7 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         Subject::Questions(_) => {
             println!("next: plumb run {} --policy baseline", out.display());
         }
+        Subject::Spider => println!("next: plumb env check {}", out.display()),
         Subject::Corpus => println!("written to {}", out.display()),
     }
     Ok(())
@@ -159,6 +180,7 @@ fn write(args: &ImportArgs, json: bool) -> Result<ImportReport> {
         Subject::Questions(format) => {
             write_environment(args, format, &name, staging.dir(), json)?
         }
+        Subject::Spider => spider::write(args, &name, staging.dir(), json)?,
         Subject::Corpus => write_corpus(args, &name, staging.dir(), json)?,
     };
     staging.finish()?;
@@ -583,24 +605,24 @@ mod tests {
         args: ImportArgs,
     }
 
-    fn run(line: &[&str]) -> Result<ImportReport> {
+    pub(super) fn run(line: &[&str]) -> Result<ImportReport> {
         let line = Line::try_parse_from(["import"].iter().chain(line));
         let args = line.unwrap_or_else(|error| panic!("{error}")).args;
         write(&args, true)
     }
 
-    struct Place(tempfile::TempDir);
+    pub(super) struct Place(tempfile::TempDir);
 
     impl Place {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             Self(tempfile::tempdir().expect("a temporary folder"))
         }
 
-        fn path(&self, name: &str) -> String {
+        pub(super) fn path(&self, name: &str) -> String {
             self.0.path().join(name).to_str().expect("UTF-8").to_owned()
         }
 
-        fn file(&self, name: &str, text: &str) -> String {
+        pub(super) fn file(&self, name: &str, text: &str) -> String {
             let path = self.path(name);
             let parent = Path::new(&path).parent().expect("it lies in the folder");
             fs::create_dir_all(parent).expect("a folder");

@@ -94,6 +94,7 @@ mod query;
 mod summary;
 
 pub mod import;
+pub mod mutants;
 pub mod protocol;
 pub mod store;
 pub mod verifiers;

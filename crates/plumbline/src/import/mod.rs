@@ -8,6 +8,7 @@ mod hotpotqa;
 mod musique;
 mod pool;
 mod record;
+mod spider;
 mod two_wiki;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 pub use pool::{Document, DocumentPool, TakenId};
 pub use record::{Place, RECORD_BYTES_MAX, Record, Records};
+pub use spider::{SQL_PROMPT, SqlQuestion, sql_question};
 
 use crate::{Gold, Task, TaskId};
 
