@@ -104,6 +104,7 @@ pub(crate) async fn environment(
             ToolManifest::Describe { databases, writable } => {
                 engines.describe(&folder.dir.join(databases), *writable).await?
             }
+            ToolManifest::Solve { size } => solve(size)?,
         };
         tools.push(tool);
     }
@@ -120,6 +121,7 @@ pub(crate) async fn environment(
 #[cfg(not(all(
     feature = "search",
     feature = "sql",
+    feature = "solve",
     feature = "http",
     feature = "llama"
 )))]
@@ -310,6 +312,17 @@ impl Engines {
     }
 }
 
+#[cfg(feature = "solve")]
+fn solve(size: &plumbline::program::Size) -> Result<Arc<dyn Tool>> {
+    use plumbline_solve::{Solve, SolveSettings};
+    Ok(Arc::new(Solve::new(SolveSettings { size: size.clone() })))
+}
+
+#[cfg(not(feature = "solve"))]
+fn solve(_size: &plumbline::program::Size) -> Result<Arc<dyn Tool>> {
+    Err(not_built("the tool solve", "solve"))
+}
+
 #[cfg(not(feature = "http"))]
 fn openai(_rest: &str, _settings: &Settings) -> Result<Arc<dyn Policy>> {
     Err(not_built("the policy openai", "http"))
@@ -445,6 +458,7 @@ pub(crate) fn components() -> Vec<Component> {
     vec![
         built("tools search, open", cfg!(feature = "search"), "search"),
         built("tools sql, describe", cfg!(feature = "sql"), "sql"),
+        built("tool solve", cfg!(feature = "solve"), "solve"),
         built("policy openai", cfg!(feature = "http"), "http"),
         built("policy llama", cfg!(feature = "llama"), "llama"),
         Component { name: "cache", state: writable_cache() },

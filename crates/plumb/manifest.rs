@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use plumbline::protocol::Protocol;
+use plumbline::store::RunHeader;
 use plumbline::{Gold, Limits, Task, TaskId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -74,6 +75,12 @@ pub(crate) enum ToolManifest {
         #[serde(default)]
         writable: bool,
     },
+    /// Solves linear and integer programs.
+    Solve {
+        /// How large a model may be.
+        #[serde(default)]
+        size: plumbline::program::Size,
+    },
 }
 
 impl ToolManifest {
@@ -84,6 +91,7 @@ impl ToolManifest {
             ToolManifest::Open { .. } => "open",
             ToolManifest::Sql { .. } => "sql",
             ToolManifest::Describe { .. } => "describe",
+            ToolManifest::Solve { .. } => "solve",
         }
     }
 }
@@ -126,6 +134,16 @@ impl EnvironmentFolder {
         let manifest: Manifest = read_toml(&dir.join("environment.toml"))?;
         let prompt = read(&dir.join("prompt.md"))?;
         Ok(Self { dir, manifest, prompt })
+    }
+
+    /// The environment of a run: the one it carries if it was imported, else the one it
+    /// names.
+    pub(crate) fn of_run(run: &Path, header: &RunHeader) -> Result<Self> {
+        let carried = run.join("environment");
+        match carried.join("environment.toml").is_file() {
+            true => Self::open(&carried.to_string_lossy()),
+            false => Self::open(&header.environment),
+        }
     }
 
     /// The environment's own tasks, or those of another file. Ids are unique.

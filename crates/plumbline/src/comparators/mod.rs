@@ -10,6 +10,7 @@
 
 mod dabench;
 mod number;
+mod objective;
 mod table;
 mod text;
 
@@ -20,6 +21,7 @@ use crate::{Gold, Observation, ToolCall};
 
 pub use dabench::Dabench;
 pub use number::{Number, parse_number};
+pub use objective::Objective;
 pub use table::Table;
 pub(crate) use table::query_of;
 pub use text::{Text, exact_match, normalise_answer, token_f1};
@@ -36,6 +38,8 @@ pub enum Comparator {
     Dabench(Dabench),
     /// As queries, by the tables that they return.
     Table(Table),
+    /// As the optimum of a model, which is solved.
+    Objective(Objective),
 }
 
 /// What holding an answer against the gold came to.
@@ -73,6 +77,7 @@ impl Comparator {
                 vec![]
             }
             Comparator::Table(table) => table.calls(answer, gold),
+            Comparator::Objective(_) => Objective::calls(gold),
         }
     }
 
@@ -81,6 +86,7 @@ impl Comparator {
         match self {
             Comparator::Text(_) | Comparator::Number(_) | Comparator::Dabench(_) => false,
             Comparator::Table(_) => true,
+            Comparator::Objective(_) => true,
         }
     }
 
@@ -97,6 +103,7 @@ impl Comparator {
             Comparator::Number(number) => number.compare(answer, &gold.answers()),
             Comparator::Dabench(dabench) => dabench.compare(answer, &gold.answers()),
             Comparator::Table(table) => table.compare(gold, observed),
+            Comparator::Objective(objective) => objective.compare(answer, gold, observed),
         }
     }
 }
