@@ -105,6 +105,11 @@ pub(crate) async fn environment(
                 engines.describe(&folder.dir.join(databases), *writable).await?
             }
             ToolManifest::Solve { size } => solve(size)?,
+            ToolManifest::Python { files, preload, calls } => {
+                let files = files.as_ref().map(|files| folder.dir.join(files));
+                let calls = called(calls, &tools)?;
+                python(files, preload.clone(), calls, json).await?
+            }
         };
         tools.push(tool);
     }
@@ -118,10 +123,92 @@ pub(crate) async fn environment(
     })?)
 }
 
+/// The tools that a sandbox's code can call, by name.
+fn called(names: &[String], tools: &[Arc<dyn Tool>]) -> Result<Vec<Arc<dyn Tool>>> {
+    let find = |name: &String| {
+        let found = tools.iter().find(|tool| tool.spec().name == *name);
+        found.cloned().ok_or_else(|| {
+            let before = tools.iter().map(|tool| tool.spec().name.as_str());
+            let hint = nearest(name, before)
+                .map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            let message = format!(
+                "the tool python calls {name:?}, but no tool before it in the manifest is \
+                 called that{hint}"
+            );
+            Failure::say(Kind::Input, message)
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// Memory for interpreters at rest: siblings of a fork find theirs there.
+#[cfg(feature = "wasm")]
+const STATES_BYTES_MAX: usize = 1 << 30;
+
+#[cfg(feature = "wasm")]
+async fn python(
+    files: Option<PathBuf>,
+    preload: Option<Vec<String>>,
+    calls: Vec<Arc<dyn Tool>>,
+    json: bool,
+) -> Result<Arc<dyn Tool>> {
+    use plumbline_wasm::{Progress, Python, PythonError, PythonSettings};
+    let cache = cache_dir()?;
+    let settings = PythonSettings {
+        artefact: cache.join("python"),
+        cache: cache.join("sandbox"),
+        files,
+        preload: preload.unwrap_or_else(|| vec!["numpy".to_owned(), "pandas".to_owned()]),
+        states_bytes_max: STATES_BYTES_MAX,
+    };
+    let opened = tokio::task::spawn_blocking(move || {
+        let bar = std::sync::OnceLock::new();
+        // Twice the seconds it takes on a quiet machine of two cores: nobody knows the end.
+        let bar_of = || {
+            bar.get_or_init(|| {
+                crate::progress::Progress::new("compiling Python, once (s)", 180, json)
+            })
+        };
+        let opened = Python::open(&settings, calls, &|progress| match progress {
+            Progress::Waiting => {
+                bar_of().set(0, |_| "waiting for another process".into())
+            }
+            Progress::Compiling { seconds } => bar_of().set(seconds, |_| String::new()),
+            Progress::Starting => bar_of().set(180, |_| "importing".into()),
+        });
+        if let Some(bar) = bar.get() {
+            bar.finish();
+        }
+        opened
+    })
+    .await
+    .blame(Kind::External)?;
+    let python = opened.map_err(|error| {
+        let kind = match &error {
+            PythonError::Missing { .. } => Kind::Missing,
+            PythonError::WrongHash { .. } | PythonError::Unreadable { .. } => Kind::Input,
+            _ => Kind::External,
+        };
+        Failure::new(kind, error)
+    })?;
+    Ok(Arc::new(python))
+}
+
+#[cfg(not(feature = "wasm"))]
+async fn python(
+    _files: Option<PathBuf>,
+    _preload: Option<Vec<String>>,
+    _calls: Vec<Arc<dyn Tool>>,
+    _json: bool,
+) -> Result<Arc<dyn Tool>> {
+    Err(not_built("the tool python", "wasm"))
+}
+
 #[cfg(not(all(
     feature = "search",
     feature = "sql",
     feature = "solve",
+    feature = "wasm",
     feature = "http",
     feature = "llama"
 )))]
@@ -459,10 +546,12 @@ pub(crate) fn components() -> Vec<Component> {
         built("tools search, open", cfg!(feature = "search"), "search"),
         built("tools sql, describe", cfg!(feature = "sql"), "sql"),
         built("tool solve", cfg!(feature = "solve"), "solve"),
+        built("tool python", cfg!(feature = "wasm"), "wasm"),
         built("policy openai", cfg!(feature = "http"), "http"),
         built("policy llama", cfg!(feature = "llama"), "llama"),
         Component { name: "cache", state: writable_cache() },
         Component { name: "default model", state: default_model() },
+        Component { name: "Python", state: interpreter() },
     ]
 }
 
@@ -489,4 +578,16 @@ fn default_model() -> std::result::Result<String, String> {
 #[cfg(not(feature = "llama"))]
 fn default_model() -> std::result::Result<String, String> {
     Err("needs the policy llama".to_owned())
+}
+
+#[cfg(feature = "wasm")]
+fn interpreter() -> std::result::Result<String, String> {
+    let cache = cache_dir().map_err(|failure| failure.message())?;
+    let found = plumbline_wasm::find_python(&cache.join("python"));
+    found.map(|path| path.display().to_string()).map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "wasm"))]
+fn interpreter() -> std::result::Result<String, String> {
+    Err("needs the tool python".to_owned())
 }

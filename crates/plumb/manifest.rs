@@ -81,6 +81,18 @@ pub(crate) enum ToolManifest {
         #[serde(default)]
         size: plumbline::program::Size,
     },
+    /// Python in a sandbox.
+    Python {
+        /// The folder that tasks' files are in, relative to the manifest.
+        #[serde(default)]
+        files: Option<PathBuf>,
+        /// Modules that are imported before the first cell; numpy and pandas unless said.
+        #[serde(default)]
+        preload: Option<Vec<String>>,
+        /// Tools that stand before this one in the manifest, which code can call.
+        #[serde(default)]
+        calls: Vec<String>,
+    },
 }
 
 impl ToolManifest {
