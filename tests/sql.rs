@@ -152,13 +152,19 @@ fn lines<T: serde::de::DeserializeOwned>(name: &str) -> Vec<T> {
 /// The tree of an agent that answers at once.
 async fn answered(environment: &Environment, task: &Task, sql: &str) -> Tree {
     let action = Action::Answer { text: sql.to_owned() };
+    let mut tree = tree_of(environment, task, action).await;
+    let leaf = tree.leaves().first().copied();
+    tree.end(leaf, Ending::Answered).expect("it has not ended yet");
+    tree
+}
+
+async fn tree_of(environment: &Environment, task: &Task, action: Action) -> Tree {
     let text = environment.protocol().render(&action).expect("Hermes can say it");
     let proposal = Proposal { text, action, seed: 0, tokens: None, elided: vec![] };
     let mut episode = Episode::new(environment, &task.inputs, None);
-    let step = episode.act(proposal).await.expect("an answer executes nothing");
+    let step = episode.act(proposal).await.expect("the tools answer");
     let mut tree = Tree::new(task.id.clone());
-    let node = tree.push(Arc::new(Node { parent: None, step })).expect("the first node");
-    tree.end(Some(node), Ending::Answered).expect("it has not ended yet");
+    tree.push(Arc::new(Node { parent: None, step })).expect("the first node");
     tree
 }
 
@@ -231,6 +237,80 @@ async fn planted_faults_are_found_and_no_ops_left_alone() {
     assert!(rate(killed, planted) >= 0.8);
     assert!(rate(false_kills, no_ops) < 0.05, "{survivors:#?}");
     assert!(planted >= 300 && no_ops >= 200);
+}
+
+/// The cases of a folder: database, whether it is an answer, the query, and what is expected.
+fn cases(verifier: &str) -> Vec<(String, bool, String, String)> {
+    let folder = root().join("tests/cases").join(verifier);
+    let mut cases = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the cases") {
+        let text = std::fs::read_to_string(entry.expect("a case").path()).expect("UTF-8");
+        for fence in text.split("```sql\n").skip(1) {
+            let (block, _) = fence.split_once("```").expect("a fence ends");
+            let (head, sql) = block.split_once('\n').expect("a case has a query");
+            let (place, expected) = head.split_once(" | ").expect("a case has a margin");
+            let mut place = place.trim_start_matches("-- ").split(' ');
+            let database = place.next().expect("a database").to_owned();
+            let is_answer = place.next() == Some("answer");
+            cases.push((database, is_answer, sql.trim().to_owned(), expected.to_owned()));
+        }
+    }
+    cases
+}
+
+#[tokio::test]
+async fn the_cases_are_judged_as_their_margins_say() {
+    let environment = environment();
+    let verifiers: [Box<dyn Verifier>; 2] = [
+        Box::new(SqlSilent::new(Arc::clone(&environment))),
+        Box::new(SqlPrefix::new(Arc::clone(&environment))),
+    ];
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for verifier in &verifiers {
+        for (database, is_answer, sql, expected) in cases(verifier.id().name()) {
+            count += 1;
+            let task = Task {
+                id: plumbline::TaskId("t".into()),
+                prompt: "?".into(),
+                inputs: json!({ "database": database }),
+            };
+            let tree = if is_answer {
+                answered(&environment, &task, &sql).await
+            } else {
+                called(&environment, &task, &sql).await
+            };
+            let verdicts = label(verifier.as_ref(), &task, None, &tree).await;
+            let verdicts = verdicts.expect("the verifiers judge");
+            let verdict = verdicts.first().expect("a query gets a verdict");
+            let mut found = verdict.label.map_or("-", |label| label.as_str()).to_owned();
+            for name in verdict.value.as_array().into_iter().flatten() {
+                found.push_str(&format!(" {}", name.as_str().unwrap_or("?")));
+            }
+            if found != expected {
+                let reason = &verdict.reason;
+                wrong.push(format!("{sql}\n    {found}, expected {expected}: {reason}"));
+            }
+            let task_again = task.clone();
+            let replayed =
+                plumbline::replay_evidence(&environment, &task_again, &tree, &verdicts)
+                    .await;
+            let (divergence, calls) = replayed.expect("the evidence is executed");
+            assert!(divergence.is_none() && calls > 0, "{sql}: {divergence:?}");
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(count >= 50, "{count}");
+}
+
+/// The tree of an agent that tries a query.
+async fn called(environment: &Environment, task: &Task, sql: &str) -> Tree {
+    let call = plumbline::ToolCall {
+        id: "call_0".into(),
+        tool: "sql".into(),
+        args: json!({ "query": sql }),
+    };
+    tree_of(environment, task, Action::Calls { calls: vec![call] }).await
 }
 
 async fn columns(environment: &Environment, task: &Task) -> Columns {
