@@ -21,6 +21,9 @@ mod readme;
 /// The shipped environments, and their own checks.
 mod shipped;
 
+/// Verifiers, by trajectories with the expected verdicts in the margin.
+mod cases;
+
 /// A real model in this process; skipped where the model file is not in the cache.
 mod model;
 

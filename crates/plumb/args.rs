@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit::AuditArgs;
 use crate::import::ImportArgs;
 use crate::score::ScoreCommand;
 
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Turn a dataset into an environment, or others' trajectories into a run.
     Import(ImportArgs),
+    /// Check what every verdict of a run rests on: calls are made again, spans looked up.
+    Audit(AuditArgs),
     /// Measure labels: against people, judges, planted faults.
     #[command(subcommand)]
     Score(ScoreCommand),

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
 
 mod args;
+mod audit;
 mod catalog;
 mod doctor;
 mod env;
@@ -74,6 +75,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             Command::Replay(args) => replay::replay(args, json).await,
             Command::Show(args) => show::show(args, json),
             Command::Import(args) => import::import(args, json),
+            Command::Audit(args) => audit::audit(args, json).await,
             Command::Score(command) => score::score(command, json),
             Command::Env(command) => env::env(command, json).await,
             Command::Tool(command) => tool::tool(command, json).await,
