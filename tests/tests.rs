@@ -23,6 +23,8 @@ mod shipped;
 
 /// Verifiers, by trajectories with the expected verdicts in the margin.
 mod cases;
+/// The world text-to-sql: a scripted run, its composer, imports, planted faults.
+mod sql;
 
 /// A real model in this process; skipped where the model file is not in the cache.
 mod model;
