@@ -45,7 +45,8 @@ def _make():
     def stream(fd):
         raw = io.FileIO(fd, "w", closefd=False)
         buffered = io.BufferedWriter(raw, 65536)
-        return io.TextIOWrapper(buffered, "utf-8", "backslashreplace", "\n")
+        errors = "strict" if fd == 1 else "backslashreplace"
+        return io.TextIOWrapper(buffered, "utf-8", errors, "\n")
 
     def settle():
         """Gives the next cell streams that are open, and shows what this one printed."""
@@ -69,6 +70,7 @@ def _make():
             names.setdefault(name, value)
         names["__import__"] = importer
         modules["__main__"], modules["_plumbline"] = main, kernel
+        kernel.run = run
         modules["builtins"], modules["sys"] = builtins, sys
 
     def clean(text):
@@ -162,7 +164,6 @@ def _make():
     main = types.ModuleType("__main__")
     main.__builtins__ = builtins
     kernel = types.ModuleType("_plumbline")
-    kernel.run = run
     names = builtins.__dict__
     kept, importer = list(names.items()), builtins.__import__
     mend()
