@@ -67,7 +67,9 @@ async fn verifiers_say_what_the_margins_say() {
     for folder in entries(&root) {
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let files: Vec<PathBuf> = match folder.is_dir() {
-            true => entries(&folder).into_iter().filter(|file| holds_cases(file)).collect(),
+            true => {
+                entries(&folder).into_iter().filter(|file| holds_cases(file)).collect()
+            }
             false => vec![],
         };
         let Some(verifier) = verifier(name) else {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
-    AnswerCorrect, AnswerSupport, Judge, JudgeSettings, Merge, Repeat, RetrievalGain,
-    RetrievalGainGold, SqlPrefix, SqlResult, SqlSilent, WellFormed,
+    AnswerCorrect, AnswerSupport, Judge, JudgeSettings, Merge, ModelVerifier, Repeat,
+    RetrievalGain, RetrievalGainGold, SqlPrefix, SqlResult, SqlSilent, WellFormed,
 };
 use plumbline::{
     Environment, EnvironmentParts, Limits, Policy, Sampling, Tool, Verifier,
@@ -21,7 +21,7 @@ use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml
 use crate::settings::{PolicyChoice, nearest};
 
 /// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 9] = [
+pub(crate) const VERIFIERS: [&str; 16] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
@@ -31,6 +31,13 @@ pub(crate) const VERIFIERS: [&str; 9] = [
     "sql-prefix",
     "sql-silent",
     "sql-result",
+    "model-solvable",
+    "model-sanity",
+    "model-optimum",
+    "optimum-cut-off",
+    "constraint-missing",
+    "constraint-idle",
+    "objective-matches",
 ];
 
 /// A verifier by name. Those that execute do so in the world they are given.
@@ -38,6 +45,9 @@ pub(crate) fn verifier(
     name: &str,
     world: &Arc<Environment>,
 ) -> Result<Box<dyn Verifier>> {
+    let modelling = |make: fn(Arc<Environment>) -> ModelVerifier| -> Box<dyn Verifier> {
+        Box::new(make(Arc::clone(world)))
+    };
     Ok(match name {
         "well-formed" => Box::new(WellFormed::default()),
         "repeat" => Box::new(Repeat::default()),
@@ -48,6 +58,13 @@ pub(crate) fn verifier(
         "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),
         "sql-silent" => Box::new(SqlSilent::new(Arc::clone(world))),
         "sql-result" => Box::new(SqlResult::new(Arc::clone(world))),
+        "model-solvable" => modelling(ModelVerifier::solvable),
+        "model-sanity" => modelling(ModelVerifier::sanity),
+        "model-optimum" => modelling(ModelVerifier::optimum),
+        "optimum-cut-off" => modelling(ModelVerifier::cut_off),
+        "constraint-missing" => modelling(ModelVerifier::missing),
+        "constraint-idle" => modelling(ModelVerifier::idle),
+        "objective-matches" => modelling(ModelVerifier::objective),
         _ => {
             let near = nearest(name, VERIFIERS.into_iter());
             let hint =

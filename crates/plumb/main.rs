@@ -12,6 +12,7 @@ mod import;
 mod imported;
 mod label;
 mod manifest;
+mod problems;
 mod progress;
 mod replay;
 mod run;

@@ -1,8 +1,10 @@
 //! Known faults, and changes that are none, planted into good steps: what a verifier's
 //! kill rate and false-kill rate are measured with. One file a world.
 
+mod solver;
 mod sql;
 
+pub use solver::solver_mutants;
 pub use sql::{Columns, sql_mutants};
 
 /// A changed copy of a good answer.
