@@ -87,9 +87,13 @@ mod grow;
 pub mod policies;
 mod replay;
 
+mod question;
+
 mod outcome;
 mod summary;
 
+pub mod features;
+pub mod fusion;
 pub mod import;
 pub mod protocol;
 pub mod store;

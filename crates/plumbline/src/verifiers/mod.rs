@@ -167,4 +167,4 @@ impl Path<'_> {
 }
 
 #[cfg(test)]
-mod trajectory;
+pub(crate) mod trajectory;

@@ -45,14 +45,14 @@ pub(super) fn check(verifier: &dyn Verifier, trajectory: &str) {
 }
 
 /// The tree of a trajectory and all verdicts on it.
-pub(super) fn judge(verifier: &dyn Verifier, trajectory: &str) -> (Tree, Vec<Verdict>) {
+pub(crate) fn judge(verifier: &dyn Verifier, trajectory: &str) -> (Tree, Vec<Verdict>) {
     let read = read(trajectory);
     let verdicts = run(verifier, &read).expect("the verifier can judge");
     (read.tree, verdicts)
 }
 
 /// Why a verifier refuses a trajectory.
-pub(super) fn refusal(verifier: &dyn Verifier, trajectory: &str) -> String {
+pub(crate) fn refusal(verifier: &dyn Verifier, trajectory: &str) -> String {
     run(verifier, &read(trajectory)).expect_err("it refuses").to_string()
 }
 
@@ -62,14 +62,16 @@ fn run(verifier: &dyn Verifier, read: &Read) -> Result<Vec<Verdict>, VerifierErr
     runtime.expect("a runtime without drivers").block_on(judged)
 }
 
-struct Read {
-    task: Task,
-    gold: Option<Gold>,
-    tree: Tree,
-    margins: Vec<String>,
+/// A trajectory, read.
+pub(crate) struct Read {
+    pub(crate) task: Task,
+    pub(crate) gold: Option<Gold>,
+    pub(crate) tree: Tree,
+    /// What stands in the margin of each step.
+    pub(crate) margins: Vec<String>,
 }
 
-fn read(trajectory: &str) -> Read {
+pub(crate) fn read(trajectory: &str) -> Read {
     let mut question = String::new();
     let mut gold = None;
     let mut messages: Vec<(Action, Vec<Observation>)> = Vec::new();
