@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use plumbline::fusion::{Fusion, FusionVerifier};
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
     AnswerCorrect, AnswerSupport, Judge, JudgeSettings, Merge, ModelVerifier, Repeat,
@@ -21,7 +22,7 @@ use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml
 use crate::settings::{PolicyChoice, nearest};
 
 /// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 16] = [
+pub(crate) const VERIFIERS: [&str; 18] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
@@ -38,6 +39,8 @@ pub(crate) const VERIFIERS: [&str; 16] = [
     "constraint-missing",
     "constraint-idle",
     "objective-matches",
+    "fusion-online",
+    "fusion-gold",
 ];
 
 /// A verifier by name. Those that execute do so in the world they are given.
@@ -55,6 +58,8 @@ pub(crate) fn verifier(
         "retrieval-gain-gold" => Box::new(RetrievalGainGold::default()),
         "answer-support" => Box::new(AnswerSupport::default()),
         "answer-correct" => Box::new(AnswerCorrect::executing(Arc::clone(world))),
+        "fusion-online" => Box::new(FusionVerifier::new(Fusion::online())),
+        "fusion-gold" => Box::new(FusionVerifier::new(Fusion::with_gold())),
         "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),
         "sql-silent" => Box::new(SqlSilent::new(Arc::clone(world))),
         "sql-result" => Box::new(SqlResult::new(Arc::clone(world))),

@@ -189,4 +189,4 @@ impl Path<'_> {
 }
 
 #[cfg(test)]
-mod trajectory;
+pub(crate) mod trajectory;
