@@ -9,6 +9,8 @@ mod world;
 mod episodes;
 /// What a model gets wrong, and how the loop answers it.
 mod mistakes;
+/// Every tool in one run.
+mod mixed;
 /// Kill, resume, interrupt, damage.
 mod recovery;
 /// Bad input and missing parts: the message and the exit code.

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use plumbline::import::{
     Document, DocumentPool, Format, ImportError, Importer, Incomplete, Intake, PROMPT,
-    Record, Records, Skip, TrajectoryFormat,
+    ProblemFormat, Record, Records, Skip, TrajectoryFormat,
 };
 use plumbline::protocol::Protocol;
 use serde::Serialize;
@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::imported;
 use crate::manifest;
+use crate::problems;
 use crate::progress::Progress;
 
 /// Bytes of one `.txt` or `.md` file.
@@ -44,9 +45,10 @@ const VERIFIERS: [&str; 6] = [
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// hotpotqa, 2wiki or musique: questions with their paragraphs become an environment.
-    /// spider: questions to SQLite databases become an environment. corpus: documents alone
-    /// become a corpus. agentprocessbench, openai-chat, reflexion or who-and-when: recorded
-    /// trajectories become a run, to be labelled and scored.
+    /// spider: questions to SQLite databases become an environment. nl4opt, nlp4lp or mamo:
+    /// optimisation problems become one. corpus: documents alone become a corpus.
+    /// agentprocessbench, openai-chat, reflexion or who-and-when: recorded trajectories
+    /// become a run, to be labelled and scored.
     #[arg(value_name = "FORMAT")]
     subject: Subject,
     /// JSON lines, or a JSON array of records; for a corpus also folders of .txt and .md.
@@ -87,11 +89,16 @@ enum Subject {
     Spider,
     Corpus,
     Trajectories(TrajectoryFormat),
+    Problems(ProblemFormat),
 }
 
 impl ImportArgs {
     pub(crate) fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     pub(crate) fn out(&self) -> &Path {
@@ -111,9 +118,15 @@ impl FromStr for Subject {
         if let Ok(format) = name.parse::<TrajectoryFormat>() {
             return Ok(Subject::Trajectories(format));
         }
+        if let Ok(format) = name.parse::<ProblemFormat>() {
+            return Ok(Subject::Problems(format));
+        }
         let format = name.parse::<Format>().map(Subject::Questions);
         let others = TrajectoryFormat::ALL.map(TrajectoryFormat::name).join(", ");
-        format.map_err(|error| anyhow::anyhow!("{error}, spider, corpus, {others}"))
+        let problems = ProblemFormat::ALL.map(ProblemFormat::name).join(", ");
+        format.map_err(|error| {
+            anyhow::anyhow!("{error}, spider, corpus, {others}, {problems}")
+        })
     }
 }
 
@@ -176,6 +189,9 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         Subject::Spider => {
             vec![("questions", questions), ("databases", &report.databases)]
         }
+        Subject::Problems(_) => {
+            vec![("problems", questions), ("left out, no optimum", unanswerable)]
+        }
         Subject::Questions(_) | Subject::Corpus => vec![
             ("questions", questions),
             ("left out, unanswerable", unanswerable),
@@ -193,6 +209,9 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
             println!("next: plumb run {} --policy baseline", out.display());
         }
         Subject::Spider => println!("next: plumb env check {}", out.display()),
+        Subject::Problems(_) => {
+            println!("next: plumb run {} --policy llama:default", out.display());
+        }
         Subject::Corpus => println!("written to {}", out.display()),
     }
     Ok(())
@@ -209,6 +228,9 @@ fn write(args: &ImportArgs, json: bool) -> Result<ImportReport> {
         Subject::Corpus => write_corpus(args, &name, staging.dir(), json)?,
         Subject::Trajectories(format) => {
             imported::write_run(args, format, &name, staging.dir(), json)?
+        }
+        Subject::Problems(format) => {
+            problems::write_environment(args, format, &name, staging.dir(), json)?
         }
     };
     staging.finish()?;

@@ -14,6 +14,7 @@ mod imported;
 mod label;
 mod manifest;
 mod mutants;
+mod problems;
 mod progress;
 mod replay;
 mod run;

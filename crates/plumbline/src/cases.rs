@@ -122,6 +122,11 @@ pub fn read_trajectory(text: &str) -> Result<Case, CaseError> {
 }
 
 impl Case {
+    /// What stands in the margin of each step.
+    pub fn margins(&self) -> &[String] {
+        &self.margins
+    }
+
     /// All verdicts of a verifier on the case.
     pub async fn judge(
         &self,

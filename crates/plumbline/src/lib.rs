@@ -96,6 +96,8 @@ mod agreement;
 mod audit;
 pub mod cases;
 pub mod comparators;
+mod question;
+
 mod outcome;
 mod query;
 mod summary;
@@ -103,6 +105,8 @@ mod summary;
 pub mod scale;
 
 pub mod export;
+pub mod features;
+pub mod fusion;
 pub mod import;
 pub mod mutants;
 pub mod program;

@@ -15,6 +15,7 @@ mod two_wiki;
 mod agent_process_bench;
 pub(crate) mod chat;
 mod openai_chat;
+mod optimisation;
 mod reflexion;
 mod trajectory;
 mod who_and_when;
@@ -26,6 +27,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+pub use optimisation::{ProblemFormat, declared};
 pub use pool::{Document, DocumentPool, TakenId};
 pub use record::{Place, RECORD_BYTES_MAX, Record, Records};
 pub use spider::{SQL_PROMPT, SqlQuestion, sql_question};

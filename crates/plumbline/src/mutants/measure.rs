@@ -7,8 +7,9 @@ use serde::Serialize;
 use super::plan::{Plan, play, shows, solve};
 use crate::mutants::{Effect, Good, mutants};
 use crate::{
-    ActError, Action, CallCache, Environment, Gold, GradeError, NodeId, StepLabel, Task,
-    Tree, Verdict, Verifier, VerifierError, View, document_ids, grade, label, outcomes,
+    ActError, Action, CallCache, Environment, Gold, GradeError, NodeId, Observation,
+    StepLabel, Task, Tree, Verdict, Verifier, VerifierError, View, document_ids, grade,
+    label, outcomes,
 };
 
 /// Bytes of observations that are kept: copies of a trajectory differ in one call.
@@ -124,7 +125,9 @@ pub async fn mutation_score(
             let changed = play(environment, task, &plan, &cache).await?;
             let row = score.rows.entry((plan.effect, plan.class)).or_default();
             if plan.effect == Effect::Fault
-                && is_harmless(environment, task, gold, &plan, &changed, &cache).await?
+                && subject
+                    .is_harmless(task, gold, &plan, [&tree, &changed], &cache)
+                    .await?
             {
                 row.equivalent += 1;
                 continue;
@@ -171,31 +174,45 @@ fn is_rewarded(plan: &Plan, found: &Labels) -> bool {
     found.range(site..).any(|(_, label)| *label == StepLabel::Good)
 }
 
-/// Whether a fault is none as far as the data can tell: a call that still finds a supporting
-/// document, evidence that still shows the answer, an answer that is still right.
-async fn is_harmless(
-    environment: &Environment,
-    task: &Task,
-    gold: &Gold,
-    plan: &Plan,
-    tree: &Tree,
-    cache: &CallCache,
-) -> Result<bool, GradeError> {
-    let last = plan.actions.len() - 1;
-    match plan.class {
-        "repeated-query" => Ok(false),
-        "dropped-hop" | "truncated-evidence" => Ok(!shows(tree, gold).is_empty()),
-        _ if plan.site == last => {
-            let compared = grade(environment, task, gold, tree, Some(cache)).await?;
-            let outcomes = outcomes(tree, gold, &compared);
-            Ok(outcomes.iter().all(|o| o.score().is_some_and(|score| score.exact_match)))
-        }
-        _ => {
-            let site = NodeId(u32::try_from(plan.site).expect("plans are short"));
-            let supporting = gold.supporting();
-            let node = tree.get(site).map(|node| &node.step.observations);
-            let mut ids = node.into_iter().flatten().flat_map(document_ids);
-            Ok(ids.any(|id| supporting.contains(&id)))
-        }
+impl Subject<'_> {
+    /// Whether a fault is none as far as the data can tell: a call that still finds a
+    /// supporting document or comes to the same optimum, evidence that still shows the answer,
+    /// an answer that is still right.
+    async fn is_harmless(
+        &self,
+        task: &Task,
+        gold: &Gold,
+        plan: &Plan,
+        [good, tree]: [&Tree; 2],
+        cache: &CallCache,
+    ) -> Result<bool, GradeError> {
+        let site = NodeId(u32::try_from(plan.site).expect("plans are short"));
+        let observations = |tree: &Tree| -> Vec<Observation> {
+            tree.get(site).map(|node| node.step.observations.clone()).unwrap_or_default()
+        };
+        let calls = plan.actions[plan.site].calls();
+        Ok(match (plan.class, calls.first().map(|call| call.tool.as_str())) {
+            ("repeated-query", _) => false,
+            ("dropped-hop" | "truncated-evidence", _) => !shows(tree, gold).is_empty(),
+            (_, None) => {
+                let environment = self.environment;
+                let compared = grade(environment, task, gold, tree, Some(cache)).await?;
+                let outcomes = outcomes(tree, gold, &compared);
+                outcomes.iter().all(|o| o.score().is_some_and(|score| score.exact_match))
+            }
+            (_, Some("solve")) => {
+                let optimum = |observations: &[Observation]| {
+                    let data = observations.first().map(Observation::data);
+                    data.map(|data| (data["status"].clone(), data["objective"].clone()))
+                };
+                optimum(&observations(good)) == optimum(&observations(tree))
+            }
+            (_, Some(_)) => {
+                let supporting = gold.supporting();
+                let shown = observations(tree);
+                let mut ids = shown.iter().flat_map(document_ids);
+                ids.any(|id| supporting.contains(&id))
+            }
+        })
     }
 }

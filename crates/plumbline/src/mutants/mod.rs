@@ -4,11 +4,11 @@
 mod measure;
 mod plan;
 mod retrieval;
+mod solver;
 mod sql;
 
 use serde::Serialize;
-
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     ActError, Action, CallCache, Environment, Episode, Gold, Task, ToolCall, Tree,
@@ -17,6 +17,7 @@ use crate::{
 pub use measure::{MeasureError, MutationScore, Row, Subject, mutation_score};
 pub use plan::{Plan, call, play, solve};
 pub use retrieval::retrieval_mutants;
+pub use solver::solver_mutants;
 pub use sql::{Columns, sql_mutants};
 
 /// A good trajectory of one task, and that of another, to take wrong things from.
@@ -50,6 +51,9 @@ pub async fn mutants(
         let columns = columns(environment, good.task, cache).await?;
         plans.extend(answers(good, |sql| sql_mutants(sql, &columns)));
     }
+    if has("solve") {
+        plans.extend(models(good));
+    }
     Ok(plans)
 }
 
@@ -65,6 +69,23 @@ fn answers(good: Good<'_>, change: impl Fn(&str) -> Vec<Mutant>) -> Vec<Plan> {
     change(text).into_iter().map(plan).collect()
 }
 
+/// The mutants of each model that a good trajectory has solved.
+fn models(good: Good<'_>) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for (site, action) in good.actions.iter().enumerate() {
+        let Some(made) = action.calls().first().filter(|made| made.tool == "solve")
+        else {
+            continue;
+        };
+        for Mutant { class, effect, text } in solver_mutants(&made.args) {
+            let mut actions = good.actions.to_vec();
+            actions[site] = call("solve", json!({ "lp": text }));
+            plans.push(Plan::new(class, effect, actions, site));
+        }
+    }
+    plans
+}
+
 /// The columns of the task's database, as the tool `describe` tells them.
 async fn columns(
     environment: &Environment,
@@ -72,7 +93,7 @@ async fn columns(
     cache: &CallCache,
 ) -> Result<Columns, ActError> {
     let (id, tool) = ("call_0".to_owned(), "describe".to_owned());
-    let call = ToolCall { id, tool, args: serde_json::json!({}) };
+    let call = ToolCall { id, tool, args: json!({}) };
     let mut episode = Episode::new(environment, &task.inputs, Some(cache));
     let described = episode.call(&call).await?;
     let name = |value: &Value| value["name"].as_str().unwrap_or("").to_lowercase();

@@ -15,18 +15,18 @@ pub(super) fn check(verifier: &dyn Verifier, trajectory: &str) {
 }
 
 /// The tree of a trajectory and all verdicts on it.
-pub(super) fn judge(verifier: &dyn Verifier, trajectory: &str) -> (Tree, Vec<Verdict>) {
+pub(crate) fn judge(verifier: &dyn Verifier, trajectory: &str) -> (Tree, Vec<Verdict>) {
     let case = read(trajectory);
     let verdicts = run(verifier, &case).expect("the verifier can judge");
     (case.tree, verdicts)
 }
 
 /// Why a verifier refuses a trajectory.
-pub(super) fn refusal(verifier: &dyn Verifier, trajectory: &str) -> String {
+pub(crate) fn refusal(verifier: &dyn Verifier, trajectory: &str) -> String {
     run(verifier, &read(trajectory)).expect_err("it refuses").to_string()
 }
 
-fn read(trajectory: &str) -> Case {
+pub(crate) fn read(trajectory: &str) -> Case {
     read_trajectory(trajectory).unwrap_or_else(|error| panic!("{error}\n{trajectory}"))
 }
 
