@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
-    AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, WellFormed,
+    AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, SqlPrefix,
+    SqlResult, SqlSilent, WellFormed,
 };
 use plumbline::{Environment, EnvironmentParts, Limits, Policy, Tool, Verifier};
 
@@ -17,13 +18,16 @@ use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml
 use crate::settings::{Settings, nearest};
 
 /// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 6] = [
+pub(crate) const VERIFIERS: [&str; 9] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
     "retrieval-gain-gold",
     "answer-support",
     "answer-correct",
+    "sql-prefix",
+    "sql-silent",
+    "sql-result",
 ];
 
 /// A verifier by name. Those that execute do so in the world they are given.
@@ -38,6 +42,9 @@ pub(crate) fn verifier(
         "retrieval-gain-gold" => Box::new(RetrievalGainGold::default()),
         "answer-support" => Box::new(AnswerSupport::default()),
         "answer-correct" => Box::new(AnswerCorrect::executing(Arc::clone(world))),
+        "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),
+        "sql-silent" => Box::new(SqlSilent::new(Arc::clone(world))),
+        "sql-result" => Box::new(SqlResult::new(Arc::clone(world))),
         _ => {
             let near = nearest(name, VERIFIERS.into_iter());
             let hint =
@@ -84,12 +91,20 @@ pub(crate) async fn environment(
 ) -> Result<Environment> {
     let manifest = &folder.manifest;
     let mut corpora = Corpora::default();
+    let mut engines = Engines::default();
     let mut tools: Vec<Arc<dyn Tool>> = Vec::with_capacity(manifest.tools.len());
     for tool in &manifest.tools {
         let tool = match tool {
             ToolManifest::Search { .. } | ToolManifest::Open { .. } => {
                 corpora.tool(tool, &folder.dir, json).await?
             }
+            ToolManifest::Sql { databases, writable, rows_shown } => {
+                engines.sql(&folder.dir.join(databases), *writable, *rows_shown).await?
+            }
+            ToolManifest::Describe { databases, writable } => {
+                engines.describe(&folder.dir.join(databases), *writable).await?
+            }
+            ToolManifest::Solve { size } => solve(size)?,
             ToolManifest::Python { files, preload, calls } => {
                 let files = files.as_ref().map(|files| folder.dir.join(files));
                 let calls = called(calls, &tools)?;
@@ -155,7 +170,9 @@ async fn python(
             })
         };
         let opened = Python::open(&settings, calls, &|progress| match progress {
-            Progress::Waiting => bar_of().set(0, |_| "waiting for another process".into()),
+            Progress::Waiting => {
+                bar_of().set(0, |_| "waiting for another process".into())
+            }
             Progress::Compiling { seconds } => bar_of().set(seconds, |_| String::new()),
             Progress::Starting => bar_of().set(180, |_| "importing".into()),
         });
@@ -189,9 +206,11 @@ async fn python(
 
 #[cfg(not(all(
     feature = "search",
+    feature = "sql",
+    feature = "solve",
+    feature = "wasm",
     feature = "http",
-    feature = "llama",
-    feature = "wasm"
+    feature = "llama"
 )))]
 fn not_built(what: &str, feature: &str) -> Failure {
     let message = format!(
@@ -230,7 +249,7 @@ impl Corpora {
             ToolManifest::Open { corpus } => {
                 Arc::new(Open::new(self.index(&dir.join(corpus), json).await?))
             }
-            ToolManifest::Python { .. } => unreachable!("it works over no corpus"),
+            other => unreachable!("{} works over no corpus", other.name()),
         })
     }
 
@@ -310,6 +329,85 @@ impl Corpora {
     ) -> Result<Arc<dyn Tool>> {
         Err(not_built("the tools search and open", "search"))
     }
+}
+
+/// The databases that an environment's tools work over. One engine serves every tool over a
+/// folder, so that all of them see what one of them wrote.
+#[cfg(feature = "sql")]
+#[derive(Default)]
+struct Engines {
+    opened: std::collections::BTreeMap<(PathBuf, bool), Arc<plumbline_sql::Engine>>,
+}
+
+#[cfg(feature = "sql")]
+impl Engines {
+    async fn sql(
+        &mut self,
+        databases: &Path,
+        writable: bool,
+        rows_shown: Option<u32>,
+    ) -> Result<Arc<dyn Tool>> {
+        use plumbline_sql::{Sql, SqlSettings};
+        let settings = SqlSettings { rows_shown: rows_shown.unwrap_or(20) };
+        Ok(Arc::new(Sql::new(self.engine(databases, writable).await?, settings)))
+    }
+
+    async fn describe(
+        &mut self,
+        databases: &Path,
+        writable: bool,
+    ) -> Result<Arc<dyn Tool>> {
+        let engine = self.engine(databases, writable).await?;
+        Ok(Arc::new(plumbline_sql::Describe::new(engine)))
+    }
+
+    async fn engine(
+        &mut self,
+        folder: &Path,
+        writable: bool,
+    ) -> Result<Arc<plumbline_sql::Engine>> {
+        use plumbline_sql::{Databases, Engine};
+        let key = (folder.to_owned(), writable);
+        if let Some(engine) = self.opened.get(&key) {
+            return Ok(Arc::clone(engine));
+        }
+        let (folder, cache) = (folder.to_owned(), cache_dir()?.join("databases"));
+        let open = move || Databases::open(&folder, &cache);
+        let databases = tokio::task::spawn_blocking(open).await.blame(Kind::External)?;
+        let databases = databases.blame(Kind::Input)?;
+        let engine = Arc::new(match writable {
+            true => Engine::writable(databases),
+            false => Engine::read_only(databases),
+        });
+        self.opened.insert(key, Arc::clone(&engine));
+        Ok(engine)
+    }
+}
+
+#[cfg(not(feature = "sql"))]
+#[derive(Default)]
+struct Engines;
+
+#[cfg(not(feature = "sql"))]
+impl Engines {
+    async fn sql(&mut self, _: &Path, _: bool, _: Option<u32>) -> Result<Arc<dyn Tool>> {
+        Err(not_built("the tool sql", "sql"))
+    }
+
+    async fn describe(&mut self, _: &Path, _: bool) -> Result<Arc<dyn Tool>> {
+        Err(not_built("the tool describe", "sql"))
+    }
+}
+
+#[cfg(feature = "solve")]
+fn solve(size: &plumbline::program::Size) -> Result<Arc<dyn Tool>> {
+    use plumbline_solve::{Solve, SolveSettings};
+    Ok(Arc::new(Solve::new(SolveSettings { size: size.clone() })))
+}
+
+#[cfg(not(feature = "solve"))]
+fn solve(_size: &plumbline::program::Size) -> Result<Arc<dyn Tool>> {
+    Err(not_built("the tool solve", "solve"))
 }
 
 #[cfg(not(feature = "http"))]
@@ -446,6 +544,8 @@ pub(crate) fn components() -> Vec<Component> {
     };
     vec![
         built("tools search, open", cfg!(feature = "search"), "search"),
+        built("tools sql, describe", cfg!(feature = "sql"), "sql"),
+        built("tool solve", cfg!(feature = "solve"), "solve"),
         built("tool python", cfg!(feature = "wasm"), "wasm"),
         built("policy openai", cfg!(feature = "http"), "http"),
         built("policy llama", cfg!(feature = "llama"), "llama"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use plumbline::store::{Recording, VerdictWriter, read_verdicts};
 use plumbline::{
-    Digest, Gold, Limits, StepLabel, Task, TaskId, Tree, Verdict, Verifier,
+    Digest, Gold, Limits, NodeId, StepLabel, Task, TaskId, Tree, Verdict, Verifier,
     VerifierError, View,
 };
 
@@ -22,7 +22,7 @@ pub(crate) type Verdicts = BTreeMap<TaskId, Vec<Verdict>>;
 pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
     let view: View = view(&args.view)?;
     let recording = Recording::open(&args.run)?;
-    let folder = EnvironmentFolder::open(&recording.header.environment)?;
+    let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let gold = folder.gold()?;
     let names = match args.verifiers.as_slice() {
@@ -44,7 +44,7 @@ pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
         judge(verifier.as_ref(), &args.run, &recording, &tasks, &gold, json).await?;
     }
     let verdicts = verdicts(&args.run)?;
-    print(&recording, &verdicts, &verifiers, view, json);
+    print(&recording, &tasks, &verdicts, &verifiers, view, json);
     Ok(())
 }
 
@@ -150,30 +150,33 @@ impl Counts {
 
 fn print(
     recording: &Recording,
+    tasks: &BTreeMap<TaskId, Task>,
     verdicts: &Verdicts,
     verifiers: &[Box<dyn Verifier>],
     view: View,
     json: bool,
 ) {
-    let none = Vec::new();
-    let count = |label: &dyn Fn(&Tree, plumbline::NodeId) -> Option<StepLabel>| {
-        let mut counts = Counts::default();
-        for tree in recording.trees.values() {
-            tree.nodes().for_each(|(node, _)| counts.add(label(tree, node)));
-        }
-        counts
-    };
-    let of = |tree: &Tree| verdicts.get(tree.task()).unwrap_or(&none);
+    let of = |tree: &Tree| verdicts.get(tree.task()).map_or(&[][..], Vec::as_slice);
     let mut rows: Vec<(String, Counts)> = Vec::new();
     for verifier in verifiers {
-        let counts = count(&|tree, node| {
-            let own = |v: &&Verdict| v.node == node && &v.verifier == verifier.id();
-            of(tree).iter().find(own).and_then(|verdict| verdict.label)
-        });
+        let mut counts = Counts::default();
+        for tree in recording.trees.values() {
+            let own =
+                of(tree).iter().filter(|verdict| &verdict.verifier == verifier.id());
+            let own: BTreeMap<NodeId, &Verdict> = own.map(|v| (v.node, v)).collect();
+            let label = |node| own.get(&node).and_then(|verdict| verdict.label);
+            tree.nodes().for_each(|(node, _)| counts.add(label(node)));
+        }
         rows.push((verifier.id().to_string(), counts));
     }
-    let viewed = count(&|tree, node| view.label(node, of(tree)).map(|(label, _)| label));
-    rows.push((format!("view {}", view.name()), viewed));
+    let mut viewed = Counts::default();
+    for tree in recording.trees.values() {
+        let question = tasks.get(tree.task()).map_or("", |task| task.prompt.as_str());
+        let labels = view.labels(question, tree, of(tree));
+        let label = |node| labels.get(&node).map(|labelled| labelled.label);
+        tree.nodes().for_each(|(node, _)| viewed.add(label(node)));
+    }
+    rows.push((format!("view {view}"), viewed));
     if json {
         let rows: BTreeMap<String, Counts> = rows.into_iter().collect();
         println!("{}", serde_json::json!({ "labels": rows }));

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::args::ReplayArgs;
 use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
+use crate::imported;
 use crate::label::{recorded_limits, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
@@ -24,7 +25,15 @@ struct Report {
 pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
     let recording = Recording::open(&args.run)?;
     let header = &recording.header;
-    let folder = EnvironmentFolder::open(&header.environment)?;
+    if let Some(format) = imported::source(header) {
+        let message = format!(
+            "{}: imported from {format}, whose tools are not here to be asked again; \
+             plumb audit checks what its verdicts rest on against the record",
+            args.run.display()
+        );
+        return Err(Failure::say(Kind::Missing, message));
+    }
+    let folder = EnvironmentFolder::of_run(&args.run, header)?;
     let tasks = tasks(&folder, &recording)?;
     // The limits the run was made with, not those the manifest has now.
     let limits = recorded_limits(&recording)?;

@@ -105,15 +105,19 @@ fn main() {
         states_bytes_max: 512 << 20,
     };
     let began = Instant::now();
-    let python = match Python::open(&settings, vec![], &|progress| println!("{progress:?}")) {
-        Ok(python) => python,
-        Err(error @ PythonError::Missing { .. }) => {
-            println!("skipped: {error}");
-            return;
-        }
-        Err(error) => panic!("{error}"),
-    };
-    println!("open, from a warm cache                {:8.1} ms", began.elapsed().as_secs_f64() * 1e3);
+    let python =
+        match Python::open(&settings, vec![], &|progress| println!("{progress:?}")) {
+            Ok(python) => python,
+            Err(error @ PythonError::Missing { .. }) => {
+                println!("skipped: {error}");
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        };
+    println!(
+        "open, from a warm cache                {:8.1} ms",
+        began.elapsed().as_secs_f64() * 1e3
+    );
     let runtime = Runtime::new().unwrap();
     let bench = Bench { runtime, python, limits: Limits::default() };
     fresh(&bench);
@@ -125,7 +129,11 @@ fn main() {
 
 fn fresh(bench: &Bench) {
     let times = bench.time(100, &Scratch::default(), "print(1)");
-    println!("fresh print(1), p50 / p95              {:8.2} / {:.2} ms", p50(&times), p95(&times));
+    println!(
+        "fresh print(1), p50 / p95              {:8.2} / {:.2} ms",
+        p50(&times),
+        p95(&times)
+    );
     let Some(native) = native("print(1)", None) else {
         println!("skipped: there is no {NATIVE} to compare with");
         return;
@@ -138,10 +146,16 @@ fn fresh(bench: &Bench) {
 fn pandas(bench: &Bench) {
     let code = "import pandas as pd\nint(pd.DataFrame({'a': range(100)}).a.sum())";
     let times = bench.time(50, &Scratch::default(), code);
-    println!("fresh pandas, a column's sum, p50 / p95 {:7.2} / {:.2} ms", p50(&times), p95(&times));
+    println!(
+        "fresh pandas, a column's sum, p50 / p95 {:7.2} / {:.2} ms",
+        p50(&times),
+        p95(&times)
+    );
     let folder = std::env::var("PLUMBLINE_PANDAS").ok();
     let Some(native) = native("import pandas", folder.as_deref()) else {
-        println!("skipped: {NATIVE} has no pandas; PLUMBLINE_PANDAS may name a folder with it");
+        println!(
+            "skipped: {NATIVE} has no pandas; PLUMBLINE_PANDAS may name a folder with it"
+        );
         return;
     };
     let ratio = p50(&times) / native;
@@ -156,7 +170,11 @@ fn later(bench: &Bench) {
         bench.step(&mut scratch, &format!("x{i} = list(range(1000))"));
     }
     let times = bench.time(50, &scratch, "len(x3)");
-    println!("sixth step, p50 / p95                  {:8.2} / {:.2} ms", p50(&times), p95(&times));
+    println!(
+        "sixth step, p50 / p95                  {:8.2} / {:.2} ms",
+        p50(&times),
+        p95(&times)
+    );
     let again = sorted(10, || {
         bench.python.forget();
         bench.step(&mut scratch.clone(), "len(x3)");
@@ -178,7 +196,11 @@ fn fork(bench: &Bench) {
     println!("a frame of 50 MB made                  {made:8.2} ms");
     println!("  its first fork, freezing included    {first:8.2} ms");
     let times = bench.time(50, &scratch, "None");
-    println!("  a fork, p50 / p95                    {:8.2} / {:.2} ms", p50(&times), p95(&times));
+    println!(
+        "  a fork, p50 / p95                    {:8.2} / {:.2} ms",
+        p50(&times),
+        p95(&times)
+    );
     let read = bench.time(5, &scratch, "float(frame.a.sum())");
     println!("  a fork that reads all of it, p50     {:8.2} ms", p50(&read));
     assert!(p50(&times) < FORK_MS_MAX, "a fork takes {FORK_MS_MAX} ms or more");
@@ -190,7 +212,10 @@ fn growth(bench: &Bench) {
     let began = Instant::now();
     for episode in 0..EPISODES {
         let mut scratch = Scratch::default();
-        bench.step(&mut scratch, &format!("x = [{episode}] * 100_000\nopen('f', 'w').write('x')"));
+        bench.step(
+            &mut scratch,
+            &format!("x = [{episode}] * 100_000\nopen('f', 'w').write('x')"),
+        );
         bench.step(&mut scratch, "len(x)");
         // By then as many interpreters are kept as ever will be.
         if episode == EPISODES / 4 {
@@ -200,7 +225,11 @@ fn growth(bench: &Bench) {
     let seconds = began.elapsed().as_secs_f64();
     let after = (memory(), handles());
     println!("{EPISODES} episodes of two steps           {seconds:8.2} s");
-    println!("  memory, after a quarter and after all {} / {} MB", before.0 >> 20, after.0 >> 20);
+    println!(
+        "  memory, after a quarter and after all {} / {} MB",
+        before.0 >> 20,
+        after.0 >> 20
+    );
     println!("  file handles                         {} / {}", before.1, after.1);
     let grown = after.0 as f64 / before.0.max(1) as f64 - 1.0;
     assert!(grown < GROWTH_MAX, "memory grows by {grown:.2}");

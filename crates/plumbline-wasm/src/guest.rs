@@ -184,7 +184,11 @@ impl Machine {
     }
 
     /// An interpreter that never ran, from its module's first memory.
-    pub(crate) fn unstarted(&self, memory: Image, files: Files) -> wasmtime::Result<Frozen> {
+    pub(crate) fn unstarted(
+        &self,
+        memory: Image,
+        files: Files,
+    ) -> wasmtime::Result<Frozen> {
         let session = Session {
             memory: None,
             memory_bytes_max: usize::MAX,
@@ -286,7 +290,8 @@ impl Live {
         let store = &mut self.store;
         let allocate =
             self.instance.get_typed_func::<u32, u32>(&mut *store, "host_alloc")?;
-        let turn = self.instance.get_typed_func::<(u32, u32), i32>(&mut *store, "turn")?;
+        let turn =
+            self.instance.get_typed_func::<(u32, u32), i32>(&mut *store, "turn")?;
         let length = u32::try_from(source.len()).map_err(wasmtime::Error::new)?;
         let at = allocate.call(&mut *store, length)?;
         if at == 0 {
@@ -326,9 +331,9 @@ fn ended(error: wasmtime::Error) -> Ended {
     }
     if error.is::<Stop>() {
         return match error.downcast::<Stop>().expect("it was just seen to be one") {
-            Stop::Exit(code) => {
-                Ended::Trapped(format!("the code ended the interpreter, with code {code}"))
-            }
+            Stop::Exit(code) => Ended::Trapped(format!(
+                "the code ended the interpreter, with code {code}"
+            )),
             Stop::Printed => Ended::Printed,
             Stop::Cancelled => Ended::Cancelled,
             Stop::Tool(error) => Ended::Tool(error),

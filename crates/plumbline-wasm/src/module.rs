@@ -98,6 +98,9 @@ pub(crate) fn split(wasm: &[u8]) -> Result<Split, String> {
 /// Puts one data segment where it belongs.
 fn fill(memory: &mut [u8], kind: DataKind<'_>, data: &[u8]) -> Result<(), String> {
     let DataKind::Active { memory_index: 0, offset_expr } = kind else {
+        if data.is_empty() {
+            return Ok(());
+        }
         return Err("a data segment is not put in place at the start".to_owned());
     };
     let mut operators = offset_expr.get_operators_reader();

@@ -131,9 +131,14 @@ pub(crate) fn prepare(
             let first = first.expect("read when there was no start");
             let first = Image::of_bytes(&first).map_err(|error| host_error(&error))?;
             let built = begin(&machine, artefact, preload, first)?;
-            keep(cache, held.as_ref(), start_key, MEMORY, built.globals.clone(), |file| {
-                built.image.write_to(file)
-            });
+            keep(
+                cache,
+                held.as_ref(),
+                start_key,
+                MEMORY,
+                built.globals.clone(),
+                |file| built.image.write_to(file),
+            );
             load_start(&place(start_key), start_key).unwrap_or(built)
         }
     };
@@ -150,6 +155,7 @@ fn engine() -> wasmtime::Result<Engine> {
         .wasm_relaxed_simd(false)
         .wasm_exceptions(true)
         .collector(Collector::Null)
+        .async_stack_size(STACK_BYTES)
         .max_wasm_stack(STACK_BYTES)
         // A trap says what went wrong, not where in the interpreter.
         .generate_address_map(false)
@@ -199,9 +205,8 @@ pub(crate) fn begin(
     let files = Files::new([stdlib(artefact)], limits.files_bytes_max, 0);
     let unstarted = machine.unstarted(first, files).map_err(engine_error)?;
     let never = Arc::default();
-    let mut live = machine
-        .wake(&unstarted, &limits, Door::closed(), never)
-        .map_err(engine_error)?;
+    let mut live =
+        machine.wake(&unstarted, &limits, Door::closed(), never).map_err(engine_error)?;
     let imports: String = preload.iter().map(|name| format!("import {name}\n")).collect();
     // Names go with the module they were imported into: the first cell finds none.
     for (what, source) in [("kernel", KERNEL), ("preload", &imports), ("end", WARM)] {
@@ -355,4 +360,59 @@ fn engine_error(error: wasmtime::Error) -> PythonError {
 
 fn host_error(error: &io::Error) -> PythonError {
     PythonError::Engine { message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_whole_or_not_there() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let cache = folder.path();
+        let key = Digest::of(b"key");
+        let place = cache.join(key.to_string());
+        let held = lock(cache, &|_| {}).expect("nobody holds it");
+        let write = |file: &mut File| file.write_all(b"contents");
+        assert!(check(&place, key, MEMORY).is_none());
+        keep(cache, None, key, MEMORY, vec![], write);
+        assert!(check(&place, key, MEMORY).is_none(), "without the lock nothing is kept");
+        // What a dead build left is in nobody's way.
+        fs::create_dir(cache.join(format!("{key}.building"))).expect("a new folder");
+        keep(cache, Some(&held), key, MEMORY, vec![7], write);
+        let (path, manifest) = check(&place, key, MEMORY).expect("it was just kept");
+        assert_eq!((manifest.bytes, manifest.globals), (8, vec![7]));
+        assert!(check(&place, Digest::of(b"other"), MEMORY).is_none());
+        for damaged in [&b"contentt"[..], b"content", b""] {
+            fs::write(&path, damaged).expect("it can be written");
+            assert!(check(&place, key, MEMORY).is_none(), "{damaged:?}");
+        }
+        keep(cache, Some(&held), key, MEMORY, vec![7], write);
+        assert!(check(&place, key, MEMORY).is_some(), "made again in its place");
+        fs::write(place.join(MANIFEST), b"{").expect("it can be written");
+        assert!(check(&place, key, MEMORY).is_none());
+    }
+
+    #[test]
+    fn one_builds_while_the_others_wait() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let held = lock(folder.path(), &|_| {}).expect("nobody holds it");
+        let has_waited = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let note = |progress| {
+                    assert_eq!(progress, Progress::Waiting);
+                    has_waited.store(true, Ordering::Relaxed);
+                };
+                lock(folder.path(), &note).expect("it is let go")
+            });
+            while !has_waited.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            drop(held);
+            waiting.join().expect("it does not panic");
+        });
+    }
 }

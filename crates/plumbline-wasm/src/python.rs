@@ -178,7 +178,9 @@ fn description(preload: &[String], host_tools: &[&ToolSpec]) -> String {
         let names: Vec<String> =
             host_tools.iter().map(|spec| format!("tools.{}(..)", spec.name)).collect();
         let names = names.join(", ");
-        text.push_str(&format!(" Code can call, after `from host import tools`: {names}."));
+        text.push_str(&format!(
+            " Code can call, after `from host import tools`: {names}."
+        ));
     }
     text
 }
@@ -192,10 +194,12 @@ fn pin_folder(folder: &Path) -> Result<BTreeMap<String, Pinned>, PythonError> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(current) = folders.pop() {
-        let entries = fs::read_dir(&current).map_err(|e| failed(&current, e.to_string()))?;
+        let entries =
+            fs::read_dir(&current).map_err(|e| failed(&current, e.to_string()))?;
         for entry in entries {
             let path = entry.map_err(|e| failed(&current, e.to_string()))?.path();
-            let metadata = fs::metadata(&path).map_err(|e| failed(&path, e.to_string()))?;
+            let metadata =
+                fs::metadata(&path).map_err(|e| failed(&path, e.to_string()))?;
             if metadata.is_dir() {
                 folders.push(path);
                 continue;
@@ -211,9 +215,13 @@ fn pin_folder(folder: &Path) -> Result<BTreeMap<String, Pinned>, PythonError> {
             } else {
                 Pinned::of_file(&path)
             };
-            files.insert(parts.join("/"), pinned.map_err(|e| failed(&path, e.to_string()))?);
+            files.insert(
+                parts.join("/"),
+                pinned.map_err(|e| failed(&path, e.to_string()))?,
+            );
             if files.len() > FILES_MAX {
-                let message = format!("more than {FILES_MAX} files: name a smaller folder");
+                let message =
+                    format!("more than {FILES_MAX} files: name a smaller folder");
                 return Err(failed(folder, message));
             }
         }
@@ -246,7 +254,7 @@ impl Tool for Python {
             code: code.to_owned(),
             cells: Cells::of(scratch).map_err(engine_error)?,
             limits: limits.clone(),
-            inputs: inputs_alone(scratch),
+            inputs: Scratch::of_inputs(scratch.inputs()),
             runtime: Handle::current(),
             is_cancelled: Arc::clone(&is_cancelled),
         };
@@ -269,11 +277,15 @@ impl Tool for Python {
         let _cancel = Cancel { sandbox: Arc::clone(&self.sandbox), is_cancelled };
         let wait = Duration::from_millis(limits.call_ms_max);
         let answer = match tokio::time::timeout(wait, receiver).await {
-            Ok(answer) => answer.map_err(|_| engine_error("the guest's thread died".into()))?,
+            Ok(answer) => {
+                answer.map_err(|_| engine_error("the guest's thread died".into()))?
+            }
             // Wall clock does not reproduce: this is no observation.
             Err(_) => {
                 let ms_max = limits.call_ms_max;
-                return Err(engine_error(format!("longer than call_ms_max = {ms_max} ms")));
+                return Err(engine_error(format!(
+                    "longer than call_ms_max = {ms_max} ms"
+                )));
             }
         };
         let (observation, cells) = answer?;
@@ -304,19 +316,22 @@ impl Sandbox {
             Ok(state) => state,
             Err(error) => return answer(Err(error)),
         };
-        let (mut live, outcome) = match self.run(job, &frozen, &job.code, job.cells.codes().len()) {
-            Ok(ran) => ran,
-            Err(error) => return answer(Err(error)),
-        };
+        let (mut live, outcome) =
+            match self.run(job, &frozen, &job.code, job.cells.codes().len()) {
+                Ok(ran) => ran,
+                Err(error) => return answer(Err(error)),
+            };
         match outcome {
             Outcome::Failed(error) => answer(Err(error)),
             Outcome::Fault(fault, message) => {
-                let message = format!("{message}. The state is as it was before this call");
+                let message =
+                    format!("{message}. The state is as it was before this call");
                 answer(Ok((Observation::fault(fault, message), None)));
             }
             Outcome::Ran(report) => {
                 let mut cells = job.cells.clone();
-                let touched = cells.append(&job.code, &live.session().world.files.written());
+                let touched =
+                    cells.append(&job.code, &live.session().world.files.written());
                 let observation = observe(&live.session().printed, report, &touched);
                 let meanwhile = || answer(Ok((observation, Some(cells))));
                 self.keep(next_key(key, &job.code), live, meanwhile);
@@ -345,16 +360,18 @@ impl Sandbox {
     /// that come after the last one kept.
     fn state(&self, job: &Job) -> Result<(Digest, Arc<Frozen>), ToolError> {
         let codes = job.cells.codes();
-        let inputs = inputs(&job.inputs);
+        let inputs = job.inputs.inputs();
         let mut keys = vec![start_key(inputs, &job.limits)];
         for code in codes {
             keys.push(next_key(keys[keys.len() - 1], code));
         }
-        let kept = |count: &usize| self.states.get(keys[*count]).map(|kept| (*count, kept));
-        let (count, mut frozen) = match (1..keys.len()).rev().find_map(|count| kept(&count)) {
-            Some(kept) => kept,
-            None => (0, Arc::new(self.start(inputs)?)),
-        };
+        let kept =
+            |count: &usize| self.states.get(keys[*count]).map(|kept| (*count, kept));
+        let (count, mut frozen) =
+            match (1..keys.len()).rev().find_map(|count| kept(&count)) {
+                Some(kept) => kept,
+                None => (0, Arc::new(self.start(inputs)?)),
+            };
         for index in count..codes.len() {
             let (live, outcome) = self.run(job, &frozen, &codes[index], index)?;
             match outcome {
@@ -492,7 +509,8 @@ fn observe(
     let stderr = marked(&printed.stderr, printed.stderr_missing);
     let echo = report.echo.map(|echo| cut(echo, left));
     let mut text = String::new();
-    let traceback = report.exception.as_ref().map(|exception| exception.traceback.as_str());
+    let traceback =
+        report.exception.as_ref().map(|exception| exception.traceback.as_str());
     for part in [Some(&*stdout), Some(&*stderr), echo.as_deref(), traceback] {
         let Some(part) = part.filter(|part| !part.is_empty()) else { continue };
         if !text.is_empty() && !text.ends_with('\n') {
@@ -527,24 +545,11 @@ fn marked(bytes: &[u8], missing: usize) -> String {
     text
 }
 
-/// The task's inputs; null where it has none.
-fn inputs(scratch: &Scratch) -> &Value {
-    scratch.get("inputs").unwrap_or(&Value::Null)
-}
-
-/// A scratch as it was before the episode's first call.
-fn inputs_alone(scratch: &Scratch) -> Scratch {
-    let mut alone = Scratch::default();
-    if let Some(inputs) = scratch.get("inputs") {
-        alone.set("inputs", inputs.clone());
-    }
-    alone
-}
-
 /// The files that a task names: `{"files": [..]}`.
 fn named_files(inputs: &Value) -> Result<Vec<&str>, String> {
     let Some(files) = inputs.get("files") else { return Ok(vec![]) };
-    let names = files.as_array().and_then(|files| files.iter().map(Value::as_str).collect());
+    let names =
+        files.as_array().and_then(|files| files.iter().map(Value::as_str).collect());
     names.ok_or_else(|| format!("the task's \"files\" are no list of names: {files}"))
 }
 

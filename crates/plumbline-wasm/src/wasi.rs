@@ -50,11 +50,6 @@ impl Bytes<'_> {
         Ok(u32::from_le_bytes(bytes))
     }
 
-    fn u64(&mut self, at: u32) -> Result<u64> {
-        let bytes = self.at(at, 8)?.try_into().expect("eight bytes");
-        Ok(u64::from_le_bytes(bytes))
-    }
-
     fn put(&mut self, at: u32, bytes: &[u8]) -> Result<()> {
         let count = u32::try_from(bytes.len()).map_err(|_| Errno::Fault)?;
         self.at(at, count)?.copy_from_slice(bytes);
@@ -132,9 +127,13 @@ fn link_process(linker: &mut Linker<Session>) -> Wasm<()> {
     linker.func_wrap(MODULE, "environ_get", |c: C<'_>, list: u32, text: u32| {
         serve(c, 0, |bytes, _| put_strings(bytes, &ENVIRONMENT, list, text))
     })?;
-    linker.func_wrap(MODULE, "environ_sizes_get", |c: C<'_>, count: u32, size: u32| {
-        serve(c, 0, |bytes, _| put_sizes(bytes, &ENVIRONMENT, count, size))
-    })?;
+    linker.func_wrap(
+        MODULE,
+        "environ_sizes_get",
+        |c: C<'_>, count: u32, size: u32| {
+            serve(c, 0, |bytes, _| put_sizes(bytes, &ENVIRONMENT, count, size))
+        },
+    )?;
     linker.func_wrap(MODULE, "clock_res_get", |c: C<'_>, id: u32, out: u32| {
         serve(c, 0, |bytes, _| {
             if id > 3 {
@@ -143,17 +142,21 @@ fn link_process(linker: &mut Linker<Session>) -> Wasm<()> {
             bytes.put_u64(out, 1_000)
         })
     })?;
-    linker.func_wrap(MODULE, "clock_time_get", |c: C<'_>, id: u32, _: u64, out: u32| {
-        serve(c, 0, |bytes, session| {
-            session.world.tick();
-            let now = match id {
-                0 => session.world.now_ns(),
-                1..=3 => session.world.elapsed_ns(),
-                _ => return Err(Errno::Invalid),
-            };
-            bytes.put_u64(out, now)
-        })
-    })?;
+    linker.func_wrap(
+        MODULE,
+        "clock_time_get",
+        |c: C<'_>, id: u32, _: u64, out: u32| {
+            serve(c, 0, |bytes, session| {
+                session.world.tick();
+                let now = match id {
+                    0 => session.world.now_ns(),
+                    1..=3 => session.world.elapsed_ns(),
+                    _ => return Err(Errno::Invalid),
+                };
+                bytes.put_u64(out, now)
+            })
+        },
+    )?;
     linker.func_wrap(MODULE, "random_get", |c: C<'_>, at: u32, count: u32| {
         // A draw costs more than a copy.
         serve(c, 8 * u64::from(count), |bytes, session| {
@@ -240,7 +243,8 @@ fn link_streams(linker: &mut Linker<Session>) -> Wasm<()> {
                 let mut done: u32 = 0;
                 for (start, length) in bytes.pieces(at, count)? {
                     let piece = bytes.at(start, length)?;
-                    let from = offset.checked_add(u64::from(done)).ok_or(Errno::Invalid)?;
+                    let from =
+                        offset.checked_add(u64::from(done)).ok_or(Errno::Invalid)?;
                     let read = session.world.files.read_at(file(fd)?, piece, from)?;
                     done += read as u32;
                     if read < length as usize {
@@ -279,9 +283,13 @@ fn link_handles(linker: &mut Linker<Session>) -> Wasm<()> {
             serve(c, 0, |_, session| session.world.files.access(file(fd)?).map(|_| ()))
         })?;
     }
-    linker.func_wrap(MODULE, "fd_advise", |c: C<'_>, fd: u32, _: u64, _: u64, _: u32| {
-        serve(c, 0, |_, session| session.world.files.access(file(fd)?).map(|_| ()))
-    })?;
+    linker.func_wrap(
+        MODULE,
+        "fd_advise",
+        |c: C<'_>, fd: u32, _: u64, _: u64, _: u32| {
+            serve(c, 0, |_, session| session.world.files.access(file(fd)?).map(|_| ()))
+        },
+    )?;
     linker.func_wrap(MODULE, "fd_close", |c: C<'_>, fd: u32| {
         serve(c, 0, |_, session| match fd {
             // The streams stay open: the next step prints again.
@@ -302,11 +310,18 @@ fn link_handles(linker: &mut Linker<Session>) -> Wasm<()> {
             bytes.put(out, &stat)
         })
     })?;
-    linker.func_wrap(MODULE, "fd_fdstat_set_flags", |c: C<'_>, fd: u32, flags: u32| {
-        serve(c, 0, |_, session| {
-            session.world.files.set_append(file(fd)?, flags & u32::from(FLAG_APPEND) != 0)
-        })
-    })?;
+    linker.func_wrap(
+        MODULE,
+        "fd_fdstat_set_flags",
+        |c: C<'_>, fd: u32, flags: u32| {
+            serve(c, 0, |_, session| {
+                session
+                    .world
+                    .files
+                    .set_append(file(fd)?, flags & u32::from(FLAG_APPEND) != 0)
+            })
+        },
+    )?;
     linker.func_wrap(MODULE, "fd_filestat_get", |c: C<'_>, fd: u32, out: u32| {
         serve(c, 0, |bytes, session| {
             let stat = if fd < STREAMS {
@@ -317,28 +332,34 @@ fn link_handles(linker: &mut Linker<Session>) -> Wasm<()> {
             bytes.put(out, &stat)
         })
     })?;
-    linker.func_wrap(MODULE, "fd_filestat_set_size", |c: C<'_>, fd: u32, size: u64| {
-        serve(c, 0, |_, session| {
-            let now = session.world.now_ns();
-            session.world.files.set_size(file(fd)?, size, now)
-        })
-    })?;
+    linker.func_wrap(
+        MODULE,
+        "fd_filestat_set_size",
+        |c: C<'_>, fd: u32, size: u64| {
+            serve(c, 0, |_, session| {
+                let now = session.world.now_ns();
+                session.world.files.set_size(file(fd)?, size, now)
+            })
+        },
+    )?;
     linker.func_wrap(
         MODULE,
         "fd_filestat_set_times",
         |c: C<'_>, fd: u32, _: u64, modified: u64, flags: u32| {
-            serve(c, 0, |_, session| {
-                match stamp(&session.world, modified, flags) {
-                    Some(at) => session.world.files.set_modified(file(fd)?, at),
-                    None => Ok(()),
-                }
+            serve(c, 0, |_, session| match stamp(&session.world, modified, flags) {
+                Some(at) => session.world.files.set_modified(file(fd)?, at),
+                None => Ok(()),
             })
         },
     )?;
     linker.func_wrap(MODULE, "fd_prestat_get", |c: C<'_>, fd: u32, out: u32| {
         serve(c, 0, |bytes, _| {
             // The root is the one folder the guest is given: kind 0, a name of one byte.
-            if fd == ROOT_HANDLE { bytes.put_u64(out, 1 << 32) } else { Err(Errno::BadHandle) }
+            if fd == ROOT_HANDLE {
+                bytes.put_u64(out, 1 << 32)
+            } else {
+                Err(Errno::BadHandle)
+            }
         })
     })?;
     linker.func_wrap(
@@ -416,8 +437,7 @@ fn link_paths(linker: &mut Linker<Session>) -> Wasm<()> {
                 // The number is written first: a handle nobody knows could not be closed.
                 bytes.put_u32(out, 0)?;
                 let now = session.world.now_ns();
-                let opened =
-                    session.world.files.open(fd, &path, opening, access, now)?;
+                let opened = session.world.files.open(fd, &path, opening, access, now)?;
                 bytes.put_u32(out, opened)
             })
         },
@@ -436,7 +456,14 @@ fn link_paths(linker: &mut Linker<Session>) -> Wasm<()> {
     linker.func_wrap(
         MODULE,
         "path_filestat_set_times",
-        |c: C<'_>, fd: u32, _: u32, at: u32, length: u32, _: u64, modified: u64, flags: u32| {
+        |c: C<'_>,
+         fd: u32,
+         _: u32,
+         at: u32,
+         length: u32,
+         _: u64,
+         modified: u64,
+         flags: u32| {
             serve(c, u64::from(length), |bytes, session| {
                 let path = bytes.text(at, length)?;
                 match stamp(&session.world, modified, flags) {
@@ -477,7 +504,13 @@ fn link_paths(linker: &mut Linker<Session>) -> Wasm<()> {
     linker.func_wrap(
         MODULE,
         "path_rename",
-        |c: C<'_>, fd: u32, at: u32, length: u32, to_fd: u32, to_at: u32, to_length: u32| {
+        |c: C<'_>,
+         fd: u32,
+         at: u32,
+         length: u32,
+         to_fd: u32,
+         to_at: u32,
+         to_length: u32| {
             serve(c, u64::from(length) + u64::from(to_length), |bytes, session| {
                 let from = bytes.text(at, length)?.to_owned();
                 let to = bytes.text(to_at, to_length)?;
@@ -519,7 +552,8 @@ fn link_sockets(linker: &mut Linker<Session>) -> Wasm<()> {
     fn refuse(caller: Caller<'_, Session>) -> Wasm<u32> {
         serve(caller, 0, |_, _| Err(Errno::NotSocket))
     }
-    linker.func_wrap(MODULE, "sock_accept", |c: C<'_>, _: u32, _: u32, _: u32| refuse(c))?;
+    linker
+        .func_wrap(MODULE, "sock_accept", |c: C<'_>, _: u32, _: u32, _: u32| refuse(c))?;
     linker.func_wrap(
         MODULE,
         "sock_recv",
@@ -564,12 +598,22 @@ fn stamp(world: &World, modified_ns: u64, flags: u32) -> Option<u64> {
     }
 }
 
-fn put_sizes(bytes: &mut Bytes<'_>, strings: &[&str], count: u32, size: u32) -> Result<()> {
+fn put_sizes(
+    bytes: &mut Bytes<'_>,
+    strings: &[&str],
+    count: u32,
+    size: u32,
+) -> Result<()> {
     bytes.put_u32(count, strings.len() as u32)?;
     bytes.put_u32(size, strings.iter().map(|string| string.len() as u32 + 1).sum())
 }
 
-fn put_strings(bytes: &mut Bytes<'_>, strings: &[&str], list: u32, text: u32) -> Result<()> {
+fn put_strings(
+    bytes: &mut Bytes<'_>,
+    strings: &[&str],
+    list: u32,
+    text: u32,
+) -> Result<()> {
     let mut at = text;
     for (i, string) in (0..).zip(strings) {
         bytes.put_u32(list.checked_add(4 * i).ok_or(Errno::Fault)?, at)?;
@@ -582,7 +626,11 @@ fn put_strings(bytes: &mut Bytes<'_>, strings: &[&str], list: u32, text: u32) ->
 }
 
 /// Writes folder entries from the cookie on. As WASI has it, the last one may be cut.
-fn put_entries(mut buffer: &mut [u8], entries: &[(String, Status)], cookie: u64) -> usize {
+fn put_entries(
+    mut buffer: &mut [u8],
+    entries: &[(String, Status)],
+    cookie: u64,
+) -> usize {
     let size = buffer.len();
     let skipped = usize::try_from(cookie).unwrap_or(usize::MAX);
     for (index, (name, status)) in entries.iter().enumerate().skip(skipped) {

@@ -1,16 +1,18 @@
 //! The sandbox with the real interpreter. Where that is absent, each test says so and ends:
 //! `make python` fetches it.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and say why")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic and say why"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use plumbline::{
-    Digest, Fault, Limits, Observation, Scratch, Tool, ToolError, ToolSpec,
-};
+use plumbline::{Digest, Fault, Limits, Observation, Scratch, Tool, ToolError, ToolSpec};
 use plumbline_wasm::{Progress, Python, PythonError, PythonSettings};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -38,7 +40,10 @@ fn settings(cache: &Path) -> PythonSettings {
 fn python() -> Option<&'static Python> {
     static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
     let python = PYTHON.get_or_init(|| {
-        let say = |progress| eprintln!("opening the sandbox: {progress:?}");
+        let say = |progress| match progress {
+            Progress::Compiling { seconds } if seconds % 10 > 0 => {}
+            progress => eprintln!("opening the sandbox: {progress:?}"),
+        };
         match Python::open(&settings(&cache()?), vec![], &say) {
             Ok(python) => Some(python),
             Err(PythonError::Missing { .. }) => None,
@@ -61,14 +66,6 @@ fn limits() -> Limits {
         call_ms_max: 300_000,
         ..Limits::default()
     }
-}
-
-fn on_task(inputs: Value) -> Scratch {
-    let mut scratch = Scratch::default();
-    if !inputs.is_null() {
-        scratch.set("inputs", inputs);
-    }
-    scratch
 }
 
 /// An episode: a tool and its state.
@@ -109,7 +106,8 @@ fn runtime() -> &'static tokio::runtime::Runtime {
 fn a_cell_is_run_as_in_a_notebook() {
     let Some(python) = python() else { return };
     let mut episode = Episode::new(python);
-    let observation = episode.run("import sys\nx = 20\nprint('out')\nsys.stderr.write('err')\nx + 1");
+    let observation =
+        episode.run("import sys\nx = 20\nprint('out')\nsys.stderr.write('err')\nx + 1");
     let expected = json!({
         "stdout": "out\n", "stderr": "err", "echo": "21", "exception": null, "files": {},
     });
@@ -143,15 +141,19 @@ fn a_cell_is_run_as_in_a_notebook() {
 fn files_are_mounted_written_and_reported() {
     let Some(python) = python() else { return };
     let mut episode = Episode::new(python);
-    episode.scratch = on_task(json!({"files": ["people.csv"]}));
+    episode.scratch = Scratch::of_inputs(&json!({"files": ["people.csv"]}));
     let code = "import pandas as pd\npeople = pd.read_csv('/data/people.csv')\nint(people.age.sum())";
     assert_eq!(episode.echo(code), "101");
     let observation = episode.run("people.to_csv('copy.csv', index=False)");
-    let written = std::fs::read(settings(Path::new("")).files.unwrap().join("people.csv"));
+    let written =
+        std::fs::read(settings(Path::new("")).files.unwrap().join("people.csv"));
     let written = written.unwrap();
     let kept = json!({"bytes": written.len(), "sha256": Digest::of(&written)});
     assert_eq!(observation.data()["files"], json!({ "/scratch/copy.csv": kept }));
-    assert_eq!(episode.scratch.get("python").unwrap()["files"]["/scratch/copy.csv"], kept);
+    assert_eq!(
+        episode.scratch.get("python").unwrap()["files"]["/scratch/copy.csv"],
+        kept
+    );
     let observation = episode.run("open('copy.csv').readline()");
     assert_eq!(observation.data()["files"], json!({}), "read, not written");
     // What is open stays open, at its place, from cell to cell and into a fork.
@@ -163,7 +165,7 @@ fn files_are_mounted_written_and_reported() {
     assert!(text.ends_with("there is /data/people.csv"), "{text}");
 
     let mut stranger = Episode::new(python);
-    stranger.scratch = on_task(json!({"files": ["absent.csv"]}));
+    stranger.scratch = Scratch::of_inputs(&json!({"files": ["absent.csv"]}));
     let args = json!({"code": "1"});
     let called = stranger.python.call(&args, &mut stranger.scratch, &stranger.limits);
     let error = runtime().block_on(called).unwrap_err().to_string();
@@ -406,18 +408,16 @@ fn a_call_that_nobody_waits_for_ends() {
 fn episodes_run_beside_each_other() {
     let Some(python) = python() else { return };
     let runs: Vec<_> = (0..12)
-        .map(|i| {
-            async move {
-                let mut scratch = Scratch::default();
-                let mut text = String::new();
-                for code in [format!("x = {i}"), "y = x + 1".into(), "x, y".into()] {
-                    let args = json!({ "code": code });
-                    let observation =
-                        python.call(&args, &mut scratch, &limits()).await.unwrap();
-                    text = observation.text().to_owned();
-                }
-                (i, text)
+        .map(|i| async move {
+            let mut scratch = Scratch::default();
+            let mut text = String::new();
+            for code in [format!("x = {i}"), "y = x + 1".into(), "x, y".into()] {
+                let args = json!({ "code": code });
+                let observation =
+                    python.call(&args, &mut scratch, &limits()).await.unwrap();
+                text = observation.text().to_owned();
             }
+            (i, text)
         })
         .map(|run| runtime().spawn(run))
         .collect();
@@ -510,5 +510,8 @@ fn what_is_missing_or_wrong_is_said() {
         std::fs::write(folder.path().join(name), b"something else").unwrap();
     }
     let message = error(&given);
-    assert!(message.contains("python-stdlib.zip") && message.contains("sha256"), "{message}");
+    assert!(
+        message.contains("python-stdlib.zip") && message.contains("sha256"),
+        "{message}"
+    );
 }

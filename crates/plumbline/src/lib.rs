@@ -66,15 +66,19 @@
 //! ```
 
 mod action;
+mod dependency;
 mod digest;
+mod human;
 mod label;
 mod limits;
+mod python_json;
 mod scratch;
 mod step;
 mod task;
 mod text;
 mod tree;
 mod verdict;
+mod view;
 
 mod environment;
 mod policy;
@@ -88,24 +92,35 @@ mod grow;
 pub mod policies;
 mod replay;
 
+mod agreement;
 pub mod comparators;
 mod outcome;
+mod query;
 mod summary;
 
+pub mod scale;
+
+pub mod export;
 pub mod import;
+pub mod program;
 pub mod protocol;
 pub mod store;
 pub mod verifiers;
 
 pub use action::{Action, ToolCall};
+pub use agreement::{
+    Agreement, Bin, ClassAgreement, Interval, MistakeAgreement, Prediction, Rated,
+};
 pub use call_cache::CallCache;
 pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
+pub use dependency::{Edge, Link, Place, confirms, dependencies};
 pub use digest::{Digest, DigestError};
 pub use environment::{Environment, EnvironmentError, EnvironmentParts};
 pub use episode::{ActError, Episode};
 pub use grade::{GradeError, grade};
 pub use grow::{Event, Ground, GrowError, Shape, Sink, SinkError, grow};
-pub use label::{StepLabel, View, ViewError, Zero};
+pub use human::HumanLabel;
+pub use label::{StepLabel, Zero};
 pub use limits::{Limits, cut};
 pub use outcome::{
     Compared, Outcome, Score, document_ids, outcome, outcomes, supporting_recall,
@@ -120,3 +135,4 @@ pub use tool::{Tool, ToolError, ToolSpec};
 pub use tree::{Boundary, Budget, Ending, Node, NodeId, Tree, TreeError};
 pub use verdict::{Cost, Evidence, Sight, Verdict, VerifierId};
 pub use verifier::{Seen, Verifier, VerifierError, label};
+pub use view::{Labelled, LeakError, View, ViewError};

@@ -47,7 +47,11 @@ impl Image {
 pub(crate) fn configure(_: &mut Config) {}
 
 /// Makes a memory of the image's length hold what the image holds.
-pub(crate) fn restore(image: &Image, live: &mut [u8], _bytes_max: usize) -> io::Result<Room> {
+pub(crate) fn restore(
+    image: &Image,
+    live: &mut [u8],
+    _bytes_max: usize,
+) -> io::Result<Room> {
     live.copy_from_slice(&image.0);
     Ok(Room)
 }
@@ -55,4 +59,28 @@ pub(crate) fn restore(image: &Image, live: &mut [u8], _bytes_max: usize) -> io::
 /// Freezes a memory that was made from `image`.
 pub(crate) fn freeze(_image: &Image, live: &[u8], _room: Room) -> io::Result<Image> {
     Image::of_bytes(live)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek as _;
+
+    use super::*;
+
+    #[test]
+    fn an_image_is_what_was_frozen() {
+        configure(&mut Config::new());
+        let image = Image::of_bytes(&[1, 2, 3, 4]).expect("room");
+        let mut live = vec![0; image.bytes()];
+        let room = restore(&image, &mut live, 8).expect("it fits");
+        live.extend([5, 6]);
+        live[0] = 9;
+        let frozen = freeze(&image, &live, room).expect("room");
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        frozen.write_to(&file).expect("room");
+        file.rewind().expect("a file");
+        let read = Image::of_file(file, frozen.bytes()).expect("it was just written");
+        assert_eq!(&read.0[..], [9, 2, 3, 4, 5, 6]);
+        assert_eq!((&image.0[..], read.held_bytes()), (&[1, 2, 3, 4][..], 6));
+    }
 }

@@ -280,7 +280,15 @@ pub(crate) fn restore(
     for segment in image.segments.iter() {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let file = segment.source.file();
-        map(base, segment.start, segment.bytes, access, MapFlags::PRIVATE, file, segment.offset)?;
+        map(
+            base,
+            segment.start,
+            segment.bytes,
+            access,
+            MapFlags::PRIVATE,
+            file,
+            segment.offset,
+        )?;
     }
     let room = bytes_max.saturating_sub(image.bytes);
     let extent = Arc::new(arena()?.extent(room));

@@ -10,6 +10,8 @@
 
 mod dabench;
 mod number;
+mod objective;
+mod table;
 mod text;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,9 @@ use crate::{Gold, Observation, ToolCall};
 
 pub use dabench::Dabench;
 pub use number::{Number, parse_number};
+pub use objective::Objective;
+pub use table::Table;
+pub(crate) use table::query_of;
 pub use text::{Text, exact_match, normalise_answer, token_f1};
 
 /// How an answer is held against the gold.
@@ -31,6 +36,10 @@ pub enum Comparator {
     Number(Number),
     /// As named values, `@name[value]`.
     Dabench(Dabench),
+    /// As queries, by the tables that they return.
+    Table(Table),
+    /// As the optimum of a model, which is solved.
+    Objective(Objective),
 }
 
 /// What holding an answer against the gold came to.
@@ -62,11 +71,13 @@ impl Comparator {
     }
 
     /// The calls whose observations [`compare`](Self::compare) has to be given, in order.
-    pub fn calls(&self, _answer: &str, _gold: &Gold) -> Vec<ToolCall> {
+    pub fn calls(&self, answer: &str, gold: &Gold) -> Vec<ToolCall> {
         match self {
             Comparator::Text(_) | Comparator::Number(_) | Comparator::Dabench(_) => {
                 vec![]
             }
+            Comparator::Table(table) => table.calls(answer, gold),
+            Comparator::Objective(_) => Objective::calls(gold),
         }
     }
 
@@ -74,6 +85,8 @@ impl Comparator {
     pub fn executes(&self) -> bool {
         match self {
             Comparator::Text(_) | Comparator::Number(_) | Comparator::Dabench(_) => false,
+            Comparator::Table(_) => true,
+            Comparator::Objective(_) => true,
         }
     }
 
@@ -83,12 +96,14 @@ impl Comparator {
         &self,
         answer: &str,
         gold: &Gold,
-        _observed: &[Observation],
+        observed: &[Observation],
     ) -> Comparison {
         match self {
             Comparator::Text(text) => text.compare(answer, &gold.answers()),
             Comparator::Number(number) => number.compare(answer, &gold.answers()),
             Comparator::Dabench(dabench) => dabench.compare(answer, &gold.answers()),
+            Comparator::Table(table) => table.compare(gold, observed),
+            Comparator::Objective(objective) => objective.compare(answer, gold, observed),
         }
     }
 }

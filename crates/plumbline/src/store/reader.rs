@@ -240,7 +240,7 @@ fn read_blob(blobs: &Path, digest: Digest) -> Result<Observation, ReadError> {
     serde_json::from_slice(&bytes).map_err(|source| error(source.to_string()))
 }
 
-fn check_format(
+pub(super) fn check_format(
     path: &Path,
     line: u64,
     found: &str,
@@ -263,7 +263,7 @@ fn check_version(path: &Path, found: Version) -> Result<(), ReadError> {
 
 /// Reads a file of JSON lines. A last line without its end was torn by a crash and is left
 /// out; it was never acknowledged.
-fn read_lines<T: DeserializeOwned>(
+pub(super) fn read_lines<T: DeserializeOwned>(
     path: &Path,
     mut each: impl FnMut(T, u64) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {

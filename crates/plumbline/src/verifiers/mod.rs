@@ -1,14 +1,21 @@
-//! Verifiers that need no model: one file each. What they say rests on the record of what
-//! was executed, so most of it can be executed again.
+//! Verifiers: one file each. All but [`Judge`] need no model: what they say rests on the
+//! record of what was executed, so most of it can be executed again.
 //!
-//! None of them calls a step good merely because nothing is wrong with it: in a view a good
+//! None of those calls a step good merely because nothing is wrong with it: in a view a good
 //! outweighs a neutral, and would hide that a step brought nothing.
 
 mod answer_correct;
 mod answer_support;
+mod judge;
 mod repeat;
 mod retrieval_gain;
+mod sql_prefix;
+mod sql_result;
+mod sql_silent;
 mod well_formed;
+
+/// What those of SQL share.
+mod sql;
 
 use std::collections::BTreeMap;
 
@@ -21,8 +28,12 @@ use crate::{
 
 pub use answer_correct::AnswerCorrect;
 pub use answer_support::AnswerSupport;
+pub use judge::{Judge, JudgeSettings, Merge};
 pub use repeat::Repeat;
 pub use retrieval_gain::{RetrievalGain, RetrievalGainGold};
+pub use sql_prefix::SqlPrefix;
+pub use sql_result::SqlResult;
+pub use sql_silent::SqlSilent;
 pub use well_formed::WellFormed;
 
 /// The path up to the step that is judged.
