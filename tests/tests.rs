@@ -19,6 +19,9 @@ mod readme;
 /// The shipped environments, and their own checks.
 mod shipped;
 
+/// The world text-to-sql: a scripted run, its composer, imports, planted faults.
+mod sql;
+
 /// A real model in this process; skipped where the model file is not in the cache.
 mod model;
 

@@ -102,6 +102,7 @@ pub mod scale;
 
 pub mod export;
 pub mod import;
+pub mod mutants;
 pub mod program;
 pub mod protocol;
 pub mod store;

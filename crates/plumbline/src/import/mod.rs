@@ -9,6 +9,7 @@ mod hotpotqa;
 mod musique;
 mod pool;
 mod record;
+mod spider;
 mod two_wiki;
 
 mod agent_process_bench;
@@ -27,6 +28,7 @@ use serde_json::{Value, json};
 
 pub use pool::{Document, DocumentPool, TakenId};
 pub use record::{Place, RECORD_BYTES_MAX, Record, Records};
+pub use spider::{SQL_PROMPT, SqlQuestion, sql_question};
 pub use trajectory::{
     Forest, Origin, PlantError, Planted, Trajectory, TrajectoryFormat,
     TrajectoryFormatError,
