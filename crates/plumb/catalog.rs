@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
-    AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, SqlPrefix,
-    SqlResult, SqlSilent, WellFormed,
+    AnswerCorrect, AnswerSupport, PythonException, PythonGrounded, PythonSilent, Repeat,
+    RetrievalGain, RetrievalGainGold, SqlPrefix, SqlResult, SqlSilent, ValueReached,
+    WellFormed,
 };
 use plumbline::{Environment, EnvironmentParts, Limits, Policy, Tool, Verifier};
 
@@ -18,7 +19,7 @@ use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml
 use crate::settings::{Settings, nearest};
 
 /// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 9] = [
+pub(crate) const VERIFIERS: [&str; 13] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
@@ -28,6 +29,10 @@ pub(crate) const VERIFIERS: [&str; 9] = [
     "sql-prefix",
     "sql-silent",
     "sql-result",
+    "python-exception",
+    "python-silent",
+    "python-grounded",
+    "value-reached",
 ];
 
 /// A verifier by name. Those that execute do so in the world they are given.
@@ -45,6 +50,10 @@ pub(crate) fn verifier(
         "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),
         "sql-silent" => Box::new(SqlSilent::new(Arc::clone(world))),
         "sql-result" => Box::new(SqlResult::new(Arc::clone(world))),
+        "python-exception" => Box::new(PythonException::default()),
+        "python-silent" => Box::new(PythonSilent::new(Arc::clone(world))),
+        "python-grounded" => Box::new(PythonGrounded::new(Arc::clone(world))),
+        "value-reached" => Box::new(ValueReached::default()),
         _ => {
             let near = nearest(name, VERIFIERS.into_iter());
             let hint =

@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::{Gold, Observation, ToolCall};
 
 pub use dabench::Dabench;
+pub(crate) use dabench::values as named_values;
 pub use number::{Number, parse_number};
 pub use objective::Objective;
 pub use table::Table;

@@ -1,15 +1,10 @@
-//! Verifiers of steps that run Python, for data that lies in files.
+//! What the verifiers of Python share.
 //!
 //! A step is judged by running it once more, on a fork of the state before it, inside a
 //! probe that looks at what the cells say and at what became of the frames they touch. The
 //! probe is itself a call of the tool `python`, and the evidence of what it finds. What the
 //! code leaves of the interpreter is not to be trusted, and neither is a report from there:
 //! one that cannot be read is no finding.
-
-mod exception;
-mod grounded;
-mod reached;
-mod silent;
 
 use std::sync::Arc;
 
@@ -21,79 +16,74 @@ use crate::{
     ToolCall, Tree, VerifierError, VerifierId, fork,
 };
 
-pub use exception::PythonException;
-pub use grounded::PythonGrounded;
-pub use reached::ValueReached;
-pub use silent::PythonSilent;
-
 /// What the tool is called in every environment.
-const TOOL: &str = "python";
+pub(super) const TOOL: &str = "python";
 /// The function that the probe defines, in the language it is run in.
-const PROBE: &str = include_str!("probe.py");
+const PROBE: &str = include_str!("python_probe.py");
 /// Begins the line with the probe's report.
 const MARK: &str = "plumb-probe ";
 /// What steps came to that were run again: the verifiers of a run ask the same.
 const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Runs steps again, inside the probe.
-struct Prober {
+pub(super) struct Prober {
     environment: Arc<Environment>,
     cache: CallCache,
 }
 
 /// A probe that was made.
-struct Probed {
-    evidence: Evidence,
-    report: Report,
+pub(super) struct Probed {
+    pub(super) evidence: Evidence,
+    pub(super) report: Report,
 }
 
 /// What the probe says of the cells of a step; lists are of things to be shown to people.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Report {
+pub(super) struct Report {
     /// The type of an exception that a cell ended in.
-    exception: Option<String>,
+    pub(super) exception: Option<String>,
     /// All the cells do is read files and look at what is there.
-    looks: bool,
+    pub(super) looks: bool,
     /// An output names a value in the form of an answer, `@name[..]`.
-    claims: bool,
+    pub(super) claims: bool,
     /// Outputs: printed, or the value of a last expression.
-    outputs: u32,
+    pub(super) outputs: u32,
     /// Those that rest on what some file holds.
-    grounded: u32,
+    pub(super) grounded: u32,
     /// Numbers that stand in outputs which rest on no file.
-    literals: Vec<String>,
+    pub(super) literals: Vec<String>,
     /// Some name rests on what a file holds.
-    data: bool,
+    pub(super) data: bool,
     /// Files that were read and then used for nothing but a glance.
-    unused: Vec<String>,
+    pub(super) unused: Vec<String>,
     /// Names of modules and builtins that were given another meaning.
-    shadowed: Vec<String>,
+    pub(super) shadowed: Vec<String>,
     /// Statements whose result is thrown away.
-    discarded: Vec<String>,
+    pub(super) discarded: Vec<String>,
     /// Assignments to a copy.
-    chained: Vec<String>,
+    pub(super) chained: Vec<String>,
     /// Columns that a constant replaced.
-    overwritten: Vec<String>,
+    pub(super) overwritten: Vec<String>,
     /// Frames that were made and have no rows.
-    empty: Vec<String>,
+    pub(super) empty: Vec<String>,
     /// Columns that lost values when they were converted.
-    lost: Vec<String>,
+    pub(super) lost: Vec<String>,
     /// Joins with more rows than either side.
-    exploded: Vec<String>,
+    pub(super) exploded: Vec<String>,
     /// Results that are not a number.
-    nan: Vec<String>,
+    pub(super) nan: Vec<String>,
 }
 
 impl Prober {
-    fn new(environment: Arc<Environment>) -> Self {
+    pub(super) fn new(environment: Arc<Environment>) -> Self {
         Self { environment, cache: CallCache::new(CACHE_BYTES_MAX) }
     }
 
     /// Probes a step that runs cells, or answers: then nothing is run, and the report is on
     /// the cells that led to the answer. `None` where there is nothing to probe, and where
     /// the report cannot be read.
-    async fn probe(
+    pub(super) async fn probe(
         &self,
         verifier: &VerifierId,
         task: &Task,
@@ -132,13 +122,13 @@ impl Prober {
 }
 
 /// The cells that a step runs, in order.
-fn cells(step: &Step) -> impl Iterator<Item = &str> {
+pub(super) fn cells(step: &Step) -> impl Iterator<Item = &str> {
     let calls = step.proposal.action.calls().iter().filter(|call| call.tool == TOOL);
     calls.filter_map(|call| call.args.get("code").and_then(Value::as_str))
 }
 
 /// What the cells of a step print and echo.
-fn outputs(step: &Step) -> impl Iterator<Item = &str> {
+pub(super) fn outputs(step: &Step) -> impl Iterator<Item = &str> {
     let calls = step.proposal.action.calls().iter().zip(&step.observations);
     let ours = calls.filter(|(call, _)| call.tool == TOOL);
     ours.flat_map(|(_, observation)| printed(observation))
@@ -150,7 +140,7 @@ fn printed(observation: &Observation) -> impl Iterator<Item = &str> {
 }
 
 /// The numbers that stand in a text, thousands separated by commas or not.
-fn numbers(text: &str) -> Vec<f64> {
+pub(super) fn numbers(text: &str) -> Vec<f64> {
     let mut numbers = Vec::new();
     let bytes = text.as_bytes();
     let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
@@ -183,7 +173,7 @@ fn numbers(text: &str) -> Vec<f64> {
 }
 
 /// Whether a number is another one rounded to its decimals.
-fn rounds_to(number: f64, written: &str) -> bool {
+pub(super) fn rounds_to(number: f64, written: &str) -> bool {
     let decimals = written.split_once('.').map_or(0, |(_, decimals)| {
         decimals.bytes().take_while(u8::is_ascii_digit).count()
     });

@@ -11,7 +11,7 @@ use crate::{
     VerifierId, Zero,
 };
 
-/// Looks for errors that raise no exception. Bad, with what was found as the value:
+/// Looks for errors that raise no exception. Bad, with a list of what was found as the value:
 ///
 /// * `nan-result`: the result is not a number, or the answer is given as one;
 /// * `empty-frame`: a frame without rows was made, and a result given all the same;
@@ -80,7 +80,7 @@ fn find(report: &Report) -> Option<Finding> {
     }
     if report.looks {
         let reason = "it reads and looks, and computes nothing".to_owned();
-        return Some(Finding::neutral(Zero::Neutral, "exploration", reason));
+        return Some(Finding::neutral(Zero::Neutral, vec!["exploration"], reason));
     }
     let faults: [(&[String], &str, &str); 8] = [
         (&report.nan, "nan-result", "the result is not a number"),
@@ -92,14 +92,17 @@ fn find(report: &Report) -> Option<Finding> {
         (&report.shadowed, "shadowed", "a name of Python's own got another meaning"),
         (&report.empty, "empty-frame", "no rows are left"),
     ];
-    let mut found = faults.into_iter().filter(|(found, ..)| !found.is_empty());
-    let (shown, value, what) = found.next()?;
-    let reason = format!("{what}: {}", shown.join("; "));
-    if value == "empty-frame" && !report.claims {
+    let found = faults.into_iter().filter(|(found, ..)| !found.is_empty());
+    let found: Vec<(&[String], &str, &str)> = found.collect();
+    let (_, first, _) = found.first()?;
+    let kinds: Vec<&str> = found.iter().map(|(_, kind, _)| *kind).collect();
+    let told = found.iter().map(|(shown, _, what)| format!("{what}: {}", shown.join("; ")));
+    let reason = told.collect::<Vec<String>>().join(". ");
+    if *first == "empty-frame" && !report.claims {
         // It may be what was to be found out.
-        return Some(Finding::neutral(Zero::Unknown, value, reason));
+        return Some(Finding::neutral(Zero::Unknown, kinds, reason));
     }
-    Some(Finding::bad(value, reason))
+    Some(Finding::bad(kinds, reason))
 }
 
 #[cfg(test)]
