@@ -1,7 +1,9 @@
 //! `plumb import`: turns a published question set into an environment, texts into a corpus,
 //! or trajectories of others into a run. Nothing stands under `--out` until all of it does.
 
+mod programs;
 mod spider;
+mod tables;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Seek, Write};
@@ -44,8 +46,8 @@ const VERIFIERS: [&str; 6] = [
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// hotpotqa, 2wiki or musique: questions with their paragraphs become an environment.
-    /// spider: questions to SQLite databases become an environment. corpus: documents alone
-    /// become a corpus. agentprocessbench, openai-chat, reflexion or who-and-when: recorded
+    /// spider: questions to SQLite databases, dabench: to tables, humaneval or mbpp: programs
+    /// to be written become an environment. corpus: documents alone become a corpus. agentprocessbench, openai-chat, reflexion or who-and-when: recorded
     /// trajectories become a run, to be labelled and scored.
     #[arg(value_name = "FORMAT")]
     subject: Subject,
@@ -69,6 +71,13 @@ pub(crate) struct ImportArgs {
     /// `databases` or `dev_databases` there.
     #[arg(long, value_name = "DIR")]
     databases: Option<PathBuf>,
+    /// The file with the answers to questions about tables. Default: `labels.jsonl` beside
+    /// the questions. Repeat for several.
+    #[arg(long, value_name = "FILE")]
+    labels: Vec<PathBuf>,
+    /// The folder of the tables. Default: `tables` beside the questions, or where they are.
+    #[arg(long, value_name = "DIR")]
+    tables: Option<PathBuf>,
     /// Leave out questions of which a supporting document is nowhere to be found.
     #[arg(long)]
     skip_incomplete: bool,
@@ -85,6 +94,8 @@ pub(crate) struct ImportArgs {
 enum Subject {
     Questions(Format),
     Spider,
+    Tables,
+    Programs,
     Corpus,
     Trajectories(TrajectoryFormat),
 }
@@ -106,6 +117,8 @@ impl FromStr for Subject {
         match name {
             "corpus" => return Ok(Subject::Corpus),
             "spider" => return Ok(Subject::Spider),
+            "dabench" => return Ok(Subject::Tables),
+            "humaneval" | "mbpp" => return Ok(Subject::Programs),
             _ => {}
         }
         if let Ok(format) = name.parse::<TrajectoryFormat>() {
@@ -113,7 +126,10 @@ impl FromStr for Subject {
         }
         let format = name.parse::<Format>().map(Subject::Questions);
         let others = TrajectoryFormat::ALL.map(TrajectoryFormat::name).join(", ");
-        format.map_err(|error| anyhow::anyhow!("{error}, spider, corpus, {others}"))
+        format.map_err(|error| {
+            let more = "spider, dabench, humaneval, mbpp, corpus";
+            anyhow::anyhow!("{error}, {more}, {others}")
+        })
     }
 }
 
@@ -130,6 +146,7 @@ pub(crate) struct ImportReport {
     /// Documents that came more than once and were kept once.
     pub(crate) merged: u64,
     pub(crate) databases: u64,
+    pub(crate) tables: u64,
     pub(crate) trajectories: u64,
     pub(crate) steps: u64,
     /// Labels by people that came along.
@@ -176,6 +193,8 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         Subject::Spider => {
             vec![("questions", questions), ("databases", &report.databases)]
         }
+        Subject::Tables => vec![("questions", questions), ("tables", &report.tables)],
+        Subject::Programs => vec![("programs", questions)],
         Subject::Questions(_) | Subject::Corpus => vec![
             ("questions", questions),
             ("left out, unanswerable", unanswerable),
@@ -192,7 +211,9 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         Subject::Questions(_) => {
             println!("next: plumb run {} --policy baseline", out.display());
         }
-        Subject::Spider => println!("next: plumb env check {}", out.display()),
+        Subject::Spider | Subject::Tables | Subject::Programs => {
+            println!("next: plumb env check {}", out.display());
+        }
         Subject::Corpus => println!("written to {}", out.display()),
     }
     Ok(())
@@ -206,6 +227,8 @@ fn write(args: &ImportArgs, json: bool) -> Result<ImportReport> {
             write_environment(args, format, &name, staging.dir(), json)?
         }
         Subject::Spider => spider::write(args, &name, staging.dir(), json)?,
+        Subject::Tables => tables::write(args, &name, staging.dir(), json)?,
+        Subject::Programs => programs::write(args, &name, staging.dir(), json)?,
         Subject::Corpus => write_corpus(args, &name, staging.dir(), json)?,
         Subject::Trajectories(format) => {
             imported::write_run(args, format, &name, staging.dir(), json)?

@@ -96,7 +96,8 @@ fn find(report: &Report) -> Option<Finding> {
     let found: Vec<(&[String], &str, &str)> = found.collect();
     let (_, first, _) = found.first()?;
     let kinds: Vec<&str> = found.iter().map(|(_, kind, _)| *kind).collect();
-    let told = found.iter().map(|(shown, _, what)| format!("{what}: {}", shown.join("; ")));
+    let told =
+        found.iter().map(|(shown, _, what)| format!("{what}: {}", shown.join("; ")));
     let reason = told.collect::<Vec<String>>().join(". ");
     if *first == "empty-frame" && !report.claims {
         // It may be what was to be found out.
