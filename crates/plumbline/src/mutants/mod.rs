@@ -1,8 +1,10 @@
 //! Known faults, and changes that are none, planted into good steps: what a verifier's
 //! kill rate and false-kill rate are measured with. One file a world.
 
+mod python;
 mod sql;
 
+pub use python::{python_cells, python_mutants, python_script};
 pub use sql::{Columns, sql_mutants};
 
 /// A changed copy of a good answer.
@@ -12,7 +14,7 @@ pub struct Mutant {
     pub class: &'static str,
     /// What the change does.
     pub effect: Effect,
-    /// The answer, changed.
+    /// The answer, or the script that leads to it, changed.
     pub text: String,
 }
 
