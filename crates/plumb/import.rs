@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use plumbline::import::{
     Document, DocumentPool, Format, ImportError, Importer, Incomplete, Intake, PROMPT,
-    Record, Records, Skip, TrajectoryFormat,
+    ProblemFormat, Record, Records, Skip, TrajectoryFormat,
 };
 use plumbline::protocol::Protocol;
 use serde::Serialize;
@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::imported;
 use crate::manifest;
+use crate::problems;
 use crate::progress::Progress;
 
 /// Bytes of one `.txt` or `.md` file.
@@ -46,9 +47,10 @@ const VERIFIERS: [&str; 6] = [
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// hotpotqa, 2wiki or musique: questions with their paragraphs become an environment.
-    /// spider: questions to SQLite databases, dabench: to tables, humaneval or mbpp: programs
-    /// to be written become an environment. corpus: documents alone become a corpus. agentprocessbench, openai-chat, reflexion or who-and-when: recorded
-    /// trajectories become a run, to be labelled and scored.
+    /// spider: questions to SQLite databases, dabench: to tables, nl4opt, nlp4lp or mamo:
+    /// optimisation problems, humaneval or mbpp: programs to be written become one. corpus:
+    /// documents alone become a corpus. agentprocessbench, openai-chat, reflexion or
+    /// who-and-when: recorded trajectories become a run, to be labelled and scored.
     #[arg(value_name = "FORMAT")]
     subject: Subject,
     /// JSON lines, or a JSON array of records; for a corpus also folders of .txt and .md.
@@ -98,11 +100,16 @@ enum Subject {
     Programs,
     Corpus,
     Trajectories(TrajectoryFormat),
+    Problems(ProblemFormat),
 }
 
 impl ImportArgs {
     pub(crate) fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     pub(crate) fn out(&self) -> &Path {
@@ -124,11 +131,15 @@ impl FromStr for Subject {
         if let Ok(format) = name.parse::<TrajectoryFormat>() {
             return Ok(Subject::Trajectories(format));
         }
+        if let Ok(format) = name.parse::<ProblemFormat>() {
+            return Ok(Subject::Problems(format));
+        }
         let format = name.parse::<Format>().map(Subject::Questions);
         let others = TrajectoryFormat::ALL.map(TrajectoryFormat::name).join(", ");
+        let problems = ProblemFormat::ALL.map(ProblemFormat::name).join(", ");
         format.map_err(|error| {
             let more = "spider, dabench, humaneval, mbpp, corpus";
-            anyhow::anyhow!("{error}, {more}, {others}")
+            anyhow::anyhow!("{error}, {more}, {others}, {problems}")
         })
     }
 }
@@ -195,6 +206,9 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         }
         Subject::Tables => vec![("questions", questions), ("tables", &report.tables)],
         Subject::Programs => vec![("programs", questions)],
+        Subject::Problems(_) => {
+            vec![("problems", questions), ("left out, no optimum", unanswerable)]
+        }
         Subject::Questions(_) | Subject::Corpus => vec![
             ("questions", questions),
             ("left out, unanswerable", unanswerable),
@@ -214,6 +228,9 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         Subject::Spider | Subject::Tables | Subject::Programs => {
             println!("next: plumb env check {}", out.display());
         }
+        Subject::Problems(_) => {
+            println!("next: plumb run {} --policy llama:default", out.display());
+        }
         Subject::Corpus => println!("written to {}", out.display()),
     }
     Ok(())
@@ -232,6 +249,9 @@ fn write(args: &ImportArgs, json: bool) -> Result<ImportReport> {
         Subject::Corpus => write_corpus(args, &name, staging.dir(), json)?,
         Subject::Trajectories(format) => {
             imported::write_run(args, format, &name, staging.dir(), json)?
+        }
+        Subject::Problems(format) => {
+            problems::write_environment(args, format, &name, staging.dir(), json)?
         }
     };
     staging.finish()?;

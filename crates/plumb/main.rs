@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
 
 mod args;
+mod audit;
 mod catalog;
 mod doctor;
 mod env;
@@ -11,6 +12,7 @@ mod import;
 mod imported;
 mod label;
 mod manifest;
+mod problems;
 mod progress;
 mod replay;
 mod run;
@@ -74,6 +76,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             Command::Replay(args) => replay::replay(args, json).await,
             Command::Show(args) => show::show(args, json),
             Command::Import(args) => import::import(args, json),
+            Command::Audit(args) => audit::audit(args, json).await,
             Command::Score(command) => score::score(command, json),
             Command::Env(command) => env::env(command, json).await,
             Command::Tool(command) => tool::tool(command, json).await,

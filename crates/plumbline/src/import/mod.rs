@@ -17,6 +17,7 @@ mod two_wiki;
 mod agent_process_bench;
 pub(crate) mod chat;
 mod openai_chat;
+mod optimisation;
 mod reflexion;
 mod trajectory;
 mod who_and_when;
@@ -29,6 +30,7 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 pub use dabench::{TABLE_PROMPT, TableQuestion, table_answer, table_question};
+pub use optimisation::{ProblemFormat, declared};
 pub use pool::{Document, DocumentPool, TakenId};
 pub use program::{PROGRAM_PROMPT, program_task};
 pub use record::{Place, RECORD_BYTES_MAX, Record, Records};

@@ -2,9 +2,11 @@
 //! kill rate and false-kill rate are measured with. One file a world.
 
 mod python;
+mod solver;
 mod sql;
 
 pub use python::{python_cells, python_mutants, python_script};
+pub use solver::solver_mutants;
 pub use sql::{Columns, sql_mutants};
 
 /// A changed copy of a good answer.

@@ -7,6 +7,7 @@
 mod answer_correct;
 mod answer_support;
 mod judge;
+mod modelling;
 mod python_exception;
 mod python_grounded;
 mod python_silent;
@@ -35,6 +36,7 @@ use crate::{
 pub use answer_correct::AnswerCorrect;
 pub use answer_support::AnswerSupport;
 pub use judge::{Judge, JudgeSettings, Merge};
+pub use modelling::ModelVerifier;
 pub use python_exception::PythonException;
 pub use python_grounded::PythonGrounded;
 pub use python_silent::PythonSilent;
@@ -197,4 +199,4 @@ impl Path<'_> {
 }
 
 #[cfg(test)]
-mod trajectory;
+pub(crate) mod trajectory;
