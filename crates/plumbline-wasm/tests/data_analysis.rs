@@ -69,7 +69,8 @@ fn environment() -> Option<&'static Arc<Environment>> {
 }
 
 fn lines<T: serde::de::DeserializeOwned>(name: &str) -> Vec<T> {
-    let text = std::fs::read_to_string(root().join("environments/data-analysis").join(name));
+    let text =
+        std::fs::read_to_string(root().join("environments/data-analysis").join(name));
     let text = text.expect(name);
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
@@ -263,14 +264,17 @@ async fn planted_faults_are_found_and_no_ops_left_alone() {
                 let reasons: Vec<&str> =
                     verdicts.iter().filter(bad).map(|v| v.reason.as_str()).collect();
                 let text = mutant.text;
-                problems.push(format!("{} {}: {reasons:?}\n{text}", mutant.class, task.id));
+                problems
+                    .push(format!("{} {}: {reasons:?}\n{text}", mutant.class, task.id));
             }
         }
     }
     let mut totals: BTreeMap<Effect, Row> = BTreeMap::new();
     for ((effect, class), row) in &table {
         let Row { planted, killed, online, same } = row;
-        println!("{effect:?} {class:<20} {killed:>4} of {planted:>4}, {online:>4} online, {same:>3} same");
+        println!(
+            "{effect:?} {class:<20} {killed:>4} of {planted:>4}, {online:>4} online, {same:>3} same"
+        );
         let total = totals.entry(*effect).or_default();
         total.planted += planted;
         total.killed += killed;
@@ -355,7 +359,8 @@ async fn the_cases_are_judged_as_their_margins_say() {
             };
             let cells: Vec<&str> = case.cells.iter().map(String::as_str).collect();
             let tree = ran(environment, &task, &cells, |_| case.answer.clone()).await;
-            let verdicts = label(verifier.as_ref(), &task, case.gold.as_ref(), &tree).await;
+            let verdicts =
+                label(verifier.as_ref(), &task, case.gold.as_ref(), &tree).await;
             let verdicts = verdicts.expect("the verifiers judge");
             let last = tree.leaves().first().copied().expect("a step");
             let verdict = verdicts.iter().find(|verdict| verdict.node == last);
