@@ -158,8 +158,10 @@ fn planted_faults_are_found_and_what_changes_nothing_is_not() {
                 continue;
             }
             // Once as it is and once under other names.
-            let renamed = solver_mutants(&args).into_iter().find(|m| m.class == "renamed");
-            let renamed = json!({ "lp": renamed.expect("any model can be renamed").text });
+            let renamed =
+                solver_mutants(&args).into_iter().find(|m| m.class == "renamed");
+            let renamed =
+                json!({ "lp": renamed.expect("any model can be renamed").text });
             for args in [args, renamed] {
                 let tree = block_on(solved(&world, &task, &[args.clone()]));
                 let mut is_bad = false;
