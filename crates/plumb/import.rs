@@ -1,6 +1,10 @@
 //! `plumb import`: turns a published question set into an environment, texts into a corpus,
 //! or trajectories of others into a run. Nothing stands under `--out` until all of it does.
 
+mod programs;
+mod spider;
+mod tables;
+
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -43,9 +47,10 @@ const VERIFIERS: [&str; 6] = [
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// hotpotqa, 2wiki or musique: questions with their paragraphs become an environment.
-    /// corpus: documents alone become a corpus. agentprocessbench, openai-chat, reflexion or
+    /// spider: questions to SQLite databases, dabench: to tables, nl4opt, nlp4lp or mamo:
+    /// optimisation problems, humaneval or mbpp: programs to be written become one. corpus:
+    /// documents alone become a corpus. agentprocessbench, openai-chat, reflexion or
     /// who-and-when: recorded trajectories become a run, to be labelled and scored.
-    /// nl4opt, nlp4lp or mamo: optimisation problems become an environment.
     #[arg(value_name = "FORMAT")]
     subject: Subject,
     /// JSON lines, or a JSON array of records; for a corpus also folders of .txt and .md.
@@ -64,6 +69,17 @@ pub(crate) struct ImportArgs {
     /// paragraphs find theirs here. Repeat for several.
     #[arg(long, value_name = "FILE")]
     corpus: Vec<PathBuf>,
+    /// The folder of the databases. Default: where the questions are, or in `database`,
+    /// `databases` or `dev_databases` there.
+    #[arg(long, value_name = "DIR")]
+    databases: Option<PathBuf>,
+    /// The file with the answers to questions about tables. Default: `labels.jsonl` beside
+    /// the questions. Repeat for several.
+    #[arg(long, value_name = "FILE")]
+    labels: Vec<PathBuf>,
+    /// The folder of the tables. Default: `tables` beside the questions, or where they are.
+    #[arg(long, value_name = "DIR")]
+    tables: Option<PathBuf>,
     /// Leave out questions of which a supporting document is nowhere to be found.
     #[arg(long)]
     skip_incomplete: bool,
@@ -79,6 +95,9 @@ pub(crate) struct ImportArgs {
 #[derive(Debug, Clone, Copy)]
 enum Subject {
     Questions(Format),
+    Spider,
+    Tables,
+    Programs,
     Corpus,
     Trajectories(TrajectoryFormat),
     Problems(ProblemFormat),
@@ -102,8 +121,12 @@ impl FromStr for Subject {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> std::result::Result<Self, anyhow::Error> {
-        if name == "corpus" {
-            return Ok(Subject::Corpus);
+        match name {
+            "corpus" => return Ok(Subject::Corpus),
+            "spider" => return Ok(Subject::Spider),
+            "dabench" => return Ok(Subject::Tables),
+            "humaneval" | "mbpp" => return Ok(Subject::Programs),
+            _ => {}
         }
         if let Ok(format) = name.parse::<TrajectoryFormat>() {
             return Ok(Subject::Trajectories(format));
@@ -114,7 +137,10 @@ impl FromStr for Subject {
         let format = name.parse::<Format>().map(Subject::Questions);
         let others = TrajectoryFormat::ALL.map(TrajectoryFormat::name).join(", ");
         let problems = ProblemFormat::ALL.map(ProblemFormat::name).join(", ");
-        format.map_err(|error| anyhow::anyhow!("{error}, corpus, {others}, {problems}"))
+        format.map_err(|error| {
+            let more = "spider, dabench, humaneval, mbpp, corpus";
+            anyhow::anyhow!("{error}, {more}, {others}, {problems}")
+        })
     }
 }
 
@@ -130,6 +156,8 @@ pub(crate) struct ImportReport {
     pub(crate) documents: u64,
     /// Documents that came more than once and were kept once.
     pub(crate) merged: u64,
+    pub(crate) databases: u64,
+    pub(crate) tables: u64,
     pub(crate) trajectories: u64,
     pub(crate) steps: u64,
     /// Labels by people that came along.
@@ -173,6 +201,11 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
             ("steps", &report.steps),
             ("human labels", &report.labels),
         ],
+        Subject::Spider => {
+            vec![("questions", questions), ("databases", &report.databases)]
+        }
+        Subject::Tables => vec![("questions", questions), ("tables", &report.tables)],
+        Subject::Programs => vec![("programs", questions)],
         Subject::Problems(_) => {
             vec![("problems", questions), ("left out, no optimum", unanswerable)]
         }
@@ -192,6 +225,9 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         Subject::Questions(_) => {
             println!("next: plumb run {} --policy baseline", out.display());
         }
+        Subject::Spider | Subject::Tables | Subject::Programs => {
+            println!("next: plumb env check {}", out.display());
+        }
         Subject::Problems(_) => {
             println!("next: plumb run {} --policy llama:default", out.display());
         }
@@ -207,6 +243,9 @@ fn write(args: &ImportArgs, json: bool) -> Result<ImportReport> {
         Subject::Questions(format) => {
             write_environment(args, format, &name, staging.dir(), json)?
         }
+        Subject::Spider => spider::write(args, &name, staging.dir(), json)?,
+        Subject::Tables => tables::write(args, &name, staging.dir(), json)?,
+        Subject::Programs => programs::write(args, &name, staging.dir(), json)?,
         Subject::Corpus => write_corpus(args, &name, staging.dir(), json)?,
         Subject::Trajectories(format) => {
             imported::write_run(args, format, &name, staging.dir(), json)?
@@ -637,24 +676,24 @@ mod tests {
         args: ImportArgs,
     }
 
-    fn run(line: &[&str]) -> Result<ImportReport> {
+    pub(super) fn run(line: &[&str]) -> Result<ImportReport> {
         let line = Line::try_parse_from(["import"].iter().chain(line));
         let args = line.unwrap_or_else(|error| panic!("{error}")).args;
         write(&args, true)
     }
 
-    struct Place(tempfile::TempDir);
+    pub(super) struct Place(tempfile::TempDir);
 
     impl Place {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             Self(tempfile::tempdir().expect("a temporary folder"))
         }
 
-        fn path(&self, name: &str) -> String {
+        pub(super) fn path(&self, name: &str) -> String {
             self.0.path().join(name).to_str().expect("UTF-8").to_owned()
         }
 
-        fn file(&self, name: &str, text: &str) -> String {
+        pub(super) fn file(&self, name: &str, text: &str) -> String {
             let path = self.path(name);
             let parent = Path::new(&path).parent().expect("it lies in the folder");
             fs::create_dir_all(parent).expect("a folder");

@@ -93,7 +93,11 @@ pub mod policies;
 mod replay;
 
 mod agreement;
+mod audit;
+pub mod cases;
 pub mod comparators;
+mod question;
+
 mod outcome;
 mod query;
 mod summary;
@@ -101,6 +105,8 @@ mod summary;
 pub mod scale;
 
 pub mod export;
+pub mod features;
+pub mod fusion;
 pub mod import;
 pub mod mutants;
 pub mod program;
@@ -112,6 +118,7 @@ pub use action::{Action, ToolCall};
 pub use agreement::{
     Agreement, Bin, ClassAgreement, Interval, MistakeAgreement, Prediction, Rated,
 };
+pub use audit::{Audit, Ground as AuditGround, audit};
 pub use call_cache::CallCache;
 pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
 pub use dependency::{Edge, Link, Place, confirms, dependencies};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::Observation;
 
 /// Words that say nothing about what a text is about. Sorted, for binary search.
-const STOP_WORDS: &[&str] = &[
+pub(crate) const STOP_WORDS: &[&str] = &[
     "a", "about", "after", "all", "also", "an", "and", "any", "are", "as", "at", "be",
     "been", "before", "being", "between", "both", "but", "by", "can", "could", "d",
     "did", "do", "does", "during", "each", "for", "from", "had", "has", "have", "having",

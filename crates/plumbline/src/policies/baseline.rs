@@ -2,7 +2,6 @@
 
 mod answer;
 mod evidence;
-mod question;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::policies::baseline::answer::Candidate;
 use crate::policies::baseline::evidence::Evidence;
-use crate::policies::baseline::question::{Asked, Question, roots};
+use crate::question::{Asked, Question, roots};
 use crate::{
     Action, Digest, Policy, PolicyError, PolicyId, Prompt, Proposal, ToolCall, ToolSpec,
     Turn, text,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::policies::baseline::evidence::{Evidence, plain_title};
-use crate::policies::baseline::question::{Asked, Measure, PERSONS, Question, roots};
+use crate::question::{Asked, Measure, PERSONS, Question, roots};
 use crate::text;
 
 const MONTHS: &[&str] = &[

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::Turn;
-use crate::policies::baseline::question::{self, Question};
+use crate::question::{self, Question};
 use crate::text::{self, Passage};
 
 /// Passages that are read; later ones are not.

@@ -11,20 +11,20 @@ const QUESTION_BYTES_MAX: usize = 2048;
 const ALTERNATIVE_WORDS_MAX: usize = 10;
 
 /// A question, read.
-pub(super) struct Question<'q> {
+pub(crate) struct Question<'q> {
     /// What is read of it.
-    pub(super) text: &'q str,
+    pub(crate) text: &'q str,
     /// The roots of its words, stop words left out.
-    pub(super) roots: BTreeSet<String>,
+    pub(crate) roots: BTreeSet<String>,
     /// Its names and quotations, in order, without what stands inside another.
-    pub(super) names: Vec<&'q str>,
+    pub(crate) names: Vec<&'q str>,
     /// What kind of answer it asks for.
-    pub(super) asked: Asked<'q>,
+    pub(crate) asked: Asked<'q>,
 }
 
 /// The kinds of answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked<'q> {
+pub(crate) enum Asked<'q> {
     /// Whether something holds.
     YesNo,
     /// One of two things that the question names.
@@ -52,7 +52,7 @@ pub(super) enum Asked<'q> {
 
 /// What decides between two alternatives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Measure {
+pub(crate) enum Measure {
     /// The smaller year.
     Earlier,
     /// The larger year.
@@ -69,7 +69,7 @@ const AUXILIARIES: &[&str] = &[
     "are", "can", "could", "did", "do", "does", "had", "has", "have", "is", "was", "were",
 ];
 
-pub(super) const PERSONS: &[&str] = &[
+pub(crate) const PERSONS: &[&str] = &[
     "actor",
     "actress",
     "artist",
@@ -125,7 +125,7 @@ const PLACES: &[&str] = &[
 ];
 
 impl<'q> Question<'q> {
-    pub(super) fn read(text: &'q str) -> Self {
+    pub(crate) fn read(text: &'q str) -> Self {
         let text = &text[..text.floor_char_boundary(QUESTION_BYTES_MAX)];
         let mut names: Vec<&str> = quotations(text);
         for name in text::names(text) {
@@ -138,19 +138,19 @@ impl<'q> Question<'q> {
     }
 
     /// Whether the question itself says all of this.
-    pub(super) fn says(&self, text: &str) -> bool {
+    pub(crate) fn says(&self, text: &str) -> bool {
         roots(text).iter().all(|root| self.roots.contains(root))
     }
 }
 
 /// The roots of a text's words, stop words left out, in order.
-pub(super) fn roots(text: &str) -> Vec<String> {
+pub(crate) fn roots(text: &str) -> Vec<String> {
     text::words(text).filter_map(|(_, word)| root(word)).collect()
 }
 
 /// The form in which words of one family meet: `directed`, `director`, `direction`. `None`
 /// for a stop word.
-pub(super) fn root(word: &str) -> Option<String> {
+pub(crate) fn root(word: &str) -> Option<String> {
     let lower = word.to_lowercase();
     match lower.as_str() {
         "birth" | "birthplace" => return Some("born".to_owned()),
