@@ -271,7 +271,7 @@ fn number(text: &str) -> Result<f64, String> {
     let spelt_out = |text: &str| {
         let mut words = text.split_whitespace();
         let first = words.next()?;
-        let rest = std::iter::once(first).chain(words);
+        let mut rest = std::iter::once(first).chain(words);
         rest.try_fold(1.0, |product: f64, word| {
             let known = WORDS.iter().find(|(known, _)| *known == word);
             known.map(|(_, number)| product * number)
