@@ -60,10 +60,9 @@ impl Verifier for ValueReached {
             let mut evidence = path.executions();
             let observations = 0u32..;
             evidence.extend(observations.zip(&path.step.observations).map(
-                |(index, observation)| Evidence::Span {
-                    node: path.node,
-                    observation: Some(index),
-                    range: 0..observation.text().len(),
+                |(index, observation)| {
+                    let range = 0..observation.text().len();
+                    Evidence::span(path.node, path.step, Some(index), range)
                 },
             ));
             Some(finding.resting_on(evidence))
