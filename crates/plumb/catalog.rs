@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
-    AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, WellFormed,
+    AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, SqlPrefix,
+    SqlResult, SqlSilent, WellFormed,
 };
 use plumbline::{Environment, EnvironmentParts, Limits, Policy, Tool, Verifier};
 
@@ -17,24 +18,33 @@ use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml
 use crate::settings::{Settings, nearest};
 
 /// The verifiers, by the name users type.
-const VERIFIERS: [&str; 6] = [
+pub(crate) const VERIFIERS: [&str; 9] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
     "retrieval-gain-gold",
     "answer-support",
     "answer-correct",
+    "sql-prefix",
+    "sql-silent",
+    "sql-result",
 ];
 
-/// A verifier by name.
-pub(crate) fn verifier(name: &str) -> Result<Box<dyn Verifier>> {
+/// A verifier by name. Those that execute do so in the world they are given.
+pub(crate) fn verifier(
+    name: &str,
+    world: &Arc<Environment>,
+) -> Result<Box<dyn Verifier>> {
     Ok(match name {
         "well-formed" => Box::new(WellFormed::default()),
         "repeat" => Box::new(Repeat::default()),
         "retrieval-gain" => Box::new(RetrievalGain::default()),
         "retrieval-gain-gold" => Box::new(RetrievalGainGold::default()),
         "answer-support" => Box::new(AnswerSupport::default()),
-        "answer-correct" => Box::new(AnswerCorrect::default()),
+        "answer-correct" => Box::new(AnswerCorrect::executing(Arc::clone(world))),
+        "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),
+        "sql-silent" => Box::new(SqlSilent::new(Arc::clone(world))),
+        "sql-result" => Box::new(SqlResult::new(Arc::clone(world))),
         _ => {
             let near = nearest(name, VERIFIERS.into_iter());
             let hint =
@@ -81,9 +91,27 @@ pub(crate) async fn environment(
 ) -> Result<Environment> {
     let manifest = &folder.manifest;
     let mut corpora = Corpora::default();
+    let mut engines = Engines::default();
     let mut tools: Vec<Arc<dyn Tool>> = Vec::with_capacity(manifest.tools.len());
     for tool in &manifest.tools {
-        tools.push(corpora.tool(tool, &folder.dir, json).await?);
+        let tool = match tool {
+            ToolManifest::Search { .. } | ToolManifest::Open { .. } => {
+                corpora.tool(tool, &folder.dir, json).await?
+            }
+            ToolManifest::Sql { databases, writable, rows_shown } => {
+                engines.sql(&folder.dir.join(databases), *writable, *rows_shown).await?
+            }
+            ToolManifest::Describe { databases, writable } => {
+                engines.describe(&folder.dir.join(databases), *writable).await?
+            }
+            ToolManifest::Solve { size } => solve(size)?,
+            ToolManifest::Python { files, preload, calls } => {
+                let files = files.as_ref().map(|files| folder.dir.join(files));
+                let calls = called(calls, &tools)?;
+                python(files, preload.clone(), calls, json).await?
+            }
+        };
+        tools.push(tool);
     }
     Ok(Environment::new(EnvironmentParts {
         name: manifest.name.clone(),
@@ -95,7 +123,95 @@ pub(crate) async fn environment(
     })?)
 }
 
-#[cfg(not(all(feature = "search", feature = "http", feature = "llama")))]
+/// The tools that a sandbox's code can call, by name.
+fn called(names: &[String], tools: &[Arc<dyn Tool>]) -> Result<Vec<Arc<dyn Tool>>> {
+    let find = |name: &String| {
+        let found = tools.iter().find(|tool| tool.spec().name == *name);
+        found.cloned().ok_or_else(|| {
+            let before = tools.iter().map(|tool| tool.spec().name.as_str());
+            let hint = nearest(name, before)
+                .map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            let message = format!(
+                "the tool python calls {name:?}, but no tool before it in the manifest is \
+                 called that{hint}"
+            );
+            Failure::say(Kind::Input, message)
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// Memory for interpreters at rest: siblings of a fork find theirs there.
+#[cfg(feature = "wasm")]
+const STATES_BYTES_MAX: usize = 1 << 30;
+
+#[cfg(feature = "wasm")]
+async fn python(
+    files: Option<PathBuf>,
+    preload: Option<Vec<String>>,
+    calls: Vec<Arc<dyn Tool>>,
+    json: bool,
+) -> Result<Arc<dyn Tool>> {
+    use plumbline_wasm::{Progress, Python, PythonError, PythonSettings};
+    let cache = cache_dir()?;
+    let settings = PythonSettings {
+        artefact: cache.join("python"),
+        cache: cache.join("sandbox"),
+        files,
+        preload: preload.unwrap_or_else(|| vec!["numpy".to_owned(), "pandas".to_owned()]),
+        states_bytes_max: STATES_BYTES_MAX,
+    };
+    let opened = tokio::task::spawn_blocking(move || {
+        let bar = std::sync::OnceLock::new();
+        // Twice the seconds it takes on a quiet machine of two cores: nobody knows the end.
+        let bar_of = || {
+            bar.get_or_init(|| {
+                crate::progress::Progress::new("compiling Python, once (s)", 180, json)
+            })
+        };
+        let opened = Python::open(&settings, calls, &|progress| match progress {
+            Progress::Waiting => {
+                bar_of().set(0, |_| "waiting for another process".into())
+            }
+            Progress::Compiling { seconds } => bar_of().set(seconds, |_| String::new()),
+            Progress::Starting => bar_of().set(180, |_| "importing".into()),
+        });
+        if let Some(bar) = bar.get() {
+            bar.finish();
+        }
+        opened
+    })
+    .await
+    .blame(Kind::External)?;
+    let python = opened.map_err(|error| {
+        let kind = match &error {
+            PythonError::Missing { .. } => Kind::Missing,
+            PythonError::WrongHash { .. } | PythonError::Unreadable { .. } => Kind::Input,
+            _ => Kind::External,
+        };
+        Failure::new(kind, error)
+    })?;
+    Ok(Arc::new(python))
+}
+
+#[cfg(not(feature = "wasm"))]
+async fn python(
+    _files: Option<PathBuf>,
+    _preload: Option<Vec<String>>,
+    _calls: Vec<Arc<dyn Tool>>,
+    _json: bool,
+) -> Result<Arc<dyn Tool>> {
+    Err(not_built("the tool python", "wasm"))
+}
+
+#[cfg(not(all(
+    feature = "search",
+    feature = "sql",
+    feature = "solve",
+    feature = "wasm",
+    feature = "http",
+    feature = "llama"
+)))]
 fn not_built(what: &str, feature: &str) -> Failure {
     let message = format!(
         "{what} is not in this build; build it with: \
@@ -133,6 +249,7 @@ impl Corpora {
             ToolManifest::Open { corpus } => {
                 Arc::new(Open::new(self.index(&dir.join(corpus), json).await?))
             }
+            other => unreachable!("{} works over no corpus", other.name()),
         })
     }
 
@@ -212,6 +329,85 @@ impl Corpora {
     ) -> Result<Arc<dyn Tool>> {
         Err(not_built("the tools search and open", "search"))
     }
+}
+
+/// The databases that an environment's tools work over. One engine serves every tool over a
+/// folder, so that all of them see what one of them wrote.
+#[cfg(feature = "sql")]
+#[derive(Default)]
+struct Engines {
+    opened: std::collections::BTreeMap<(PathBuf, bool), Arc<plumbline_sql::Engine>>,
+}
+
+#[cfg(feature = "sql")]
+impl Engines {
+    async fn sql(
+        &mut self,
+        databases: &Path,
+        writable: bool,
+        rows_shown: Option<u32>,
+    ) -> Result<Arc<dyn Tool>> {
+        use plumbline_sql::{Sql, SqlSettings};
+        let settings = SqlSettings { rows_shown: rows_shown.unwrap_or(20) };
+        Ok(Arc::new(Sql::new(self.engine(databases, writable).await?, settings)))
+    }
+
+    async fn describe(
+        &mut self,
+        databases: &Path,
+        writable: bool,
+    ) -> Result<Arc<dyn Tool>> {
+        let engine = self.engine(databases, writable).await?;
+        Ok(Arc::new(plumbline_sql::Describe::new(engine)))
+    }
+
+    async fn engine(
+        &mut self,
+        folder: &Path,
+        writable: bool,
+    ) -> Result<Arc<plumbline_sql::Engine>> {
+        use plumbline_sql::{Databases, Engine};
+        let key = (folder.to_owned(), writable);
+        if let Some(engine) = self.opened.get(&key) {
+            return Ok(Arc::clone(engine));
+        }
+        let (folder, cache) = (folder.to_owned(), cache_dir()?.join("databases"));
+        let open = move || Databases::open(&folder, &cache);
+        let databases = tokio::task::spawn_blocking(open).await.blame(Kind::External)?;
+        let databases = databases.blame(Kind::Input)?;
+        let engine = Arc::new(match writable {
+            true => Engine::writable(databases),
+            false => Engine::read_only(databases),
+        });
+        self.opened.insert(key, Arc::clone(&engine));
+        Ok(engine)
+    }
+}
+
+#[cfg(not(feature = "sql"))]
+#[derive(Default)]
+struct Engines;
+
+#[cfg(not(feature = "sql"))]
+impl Engines {
+    async fn sql(&mut self, _: &Path, _: bool, _: Option<u32>) -> Result<Arc<dyn Tool>> {
+        Err(not_built("the tool sql", "sql"))
+    }
+
+    async fn describe(&mut self, _: &Path, _: bool) -> Result<Arc<dyn Tool>> {
+        Err(not_built("the tool describe", "sql"))
+    }
+}
+
+#[cfg(feature = "solve")]
+fn solve(size: &plumbline::program::Size) -> Result<Arc<dyn Tool>> {
+    use plumbline_solve::{Solve, SolveSettings};
+    Ok(Arc::new(Solve::new(SolveSettings { size: size.clone() })))
+}
+
+#[cfg(not(feature = "solve"))]
+fn solve(_size: &plumbline::program::Size) -> Result<Arc<dyn Tool>> {
+    Err(not_built("the tool solve", "solve"))
 }
 
 #[cfg(not(feature = "http"))]
@@ -348,10 +544,14 @@ pub(crate) fn components() -> Vec<Component> {
     };
     vec![
         built("tools search, open", cfg!(feature = "search"), "search"),
+        built("tools sql, describe", cfg!(feature = "sql"), "sql"),
+        built("tool solve", cfg!(feature = "solve"), "solve"),
+        built("tool python", cfg!(feature = "wasm"), "wasm"),
         built("policy openai", cfg!(feature = "http"), "http"),
         built("policy llama", cfg!(feature = "llama"), "llama"),
         Component { name: "cache", state: writable_cache() },
         Component { name: "default model", state: default_model() },
+        Component { name: "Python", state: interpreter() },
     ]
 }
 
@@ -378,4 +578,16 @@ fn default_model() -> std::result::Result<String, String> {
 #[cfg(not(feature = "llama"))]
 fn default_model() -> std::result::Result<String, String> {
     Err("needs the policy llama".to_owned())
+}
+
+#[cfg(feature = "wasm")]
+fn interpreter() -> std::result::Result<String, String> {
+    let cache = cache_dir().map_err(|failure| failure.message())?;
+    let found = plumbline_wasm::find_python(&cache.join("python"));
+    found.map(|path| path.display().to_string()).map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "wasm"))]
+fn interpreter() -> std::result::Result<String, String> {
+    Err("needs the tool python".to_owned())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use plumbline::{
     Action, CallCache, Ending, Environment, Episode, Gold, Node, Proposal, StepLabel,
-    Task, Tree, Verifier, label, outcomes,
+    Task, ToolCall, Tree, Verifier, grade, label, outcomes,
 };
 use serde_json::json;
 
@@ -35,19 +35,19 @@ pub(crate) async fn env(command: &EnvCommand, json: bool) -> Result<()> {
 }
 
 /// Runs the gold answers through the environment's own verifiers and metrics, each after the
-/// calls that read its supporting documents; then does the same with wrong answers.
+/// calls that lead to it; then does the same with wrong answers.
 async fn check(name: &str, json: bool) -> Result<()> {
     let folder = EnvironmentFolder::open(name)?;
     let tasks = folder.tasks(None)?;
     let gold = folder.gold()?;
     let environment =
-        catalog::environment(&folder, &folder.manifest.limits, json).await?;
+        Arc::new(catalog::environment(&folder, &folder.manifest.limits, json).await?);
     let mut problems = matching(&tasks, &gold);
     let verifiers: Vec<Box<dyn Verifier>> = folder
         .manifest
         .verifiers
         .iter()
-        .map(|name| catalog::verifier(name))
+        .map(|name| catalog::verifier(name, &environment))
         .collect::<Result<_>>()?;
     let cache = CallCache::new(64 * 1024 * 1024);
     let (mut right, mut wrong) = (0u64, 0u64);
@@ -126,24 +126,17 @@ struct Probe<'p> {
 }
 
 impl Probe<'_> {
-    /// Reads every supporting document where there is a tool for it, then answers.
+    /// Makes the calls of the gold's `solution`, or else reads every supporting document where
+    /// there is a tool for it; then answers.
     async fn play(&self, answer: &str) -> Result<Tree> {
-        let mut episode = Episode::new(self.environment, Some(self.cache));
+        let inputs = &self.task.inputs;
+        let mut episode = Episode::new(self.environment, inputs, Some(self.cache));
         let mut tree = Tree::new(self.task.id.clone());
         let mut parent = None;
-        let supporting = self.gold.supporting();
-        let reads = supporting
-            .iter()
-            .filter(|_| self.environment.tool("open").is_some())
-            .map(|id| Action::Calls {
-                calls: vec![plumbline::ToolCall {
-                    id: "call_0".into(),
-                    tool: "open".into(),
-                    args: json!({ "title": id }),
-                }],
-            });
+        let steps =
+            self.calls()?.into_iter().map(|call| Action::Calls { calls: vec![call] });
         let last = Action::Answer { text: answer.to_owned() };
-        for action in reads.chain([last]) {
+        for action in steps.chain([last]) {
             let protocol = self.environment.protocol();
             let text = protocol.render(&action).ok_or_else(|| {
                 let message =
@@ -161,6 +154,26 @@ impl Probe<'_> {
         Ok(tree)
     }
 
+    /// The calls that lead to the answer.
+    fn calls(&self) -> Result<Vec<ToolCall>> {
+        let call = |tool: &str, args| ToolCall {
+            id: "call_0".into(),
+            tool: tool.to_owned(),
+            args,
+        };
+        let solution = self.gold.solution().map_err(|message| {
+            Failure::say(Kind::Input, format!("gold of task {}: {message}", self.task.id))
+        })?;
+        if !solution.is_empty() || self.environment.tool("open").is_none() {
+            return Ok(solution
+                .into_iter()
+                .map(|(tool, args)| call(tool, args))
+                .collect());
+        }
+        let supporting = self.gold.supporting().into_iter();
+        Ok(supporting.map(|id| call("open", json!({ "title": id }))).collect())
+    }
+
     /// What metrics and verifiers make of a tree.
     async fn judge(
         &self,
@@ -172,7 +185,9 @@ impl Probe<'_> {
             .flat_map(|(_, node)| &node.step.observations)
             .find(|observation| observation.as_fault().is_some())
             .map(|observation| observation.text().to_owned());
-        let scores = outcomes(tree, self.gold);
+        let (task, gold) = (self.task, self.gold);
+        let compared = grade(self.environment, task, gold, tree, Some(self.cache)).await;
+        let scores = outcomes(tree, gold, &compared.blame(Kind::External)?);
         let exact =
             scores.iter().all(|o| o.score().is_some_and(|score| score.exact_match));
         let mut refusal = None;
@@ -190,7 +205,7 @@ impl Probe<'_> {
 
 /// What an environment's own metrics and verifiers make of an answer.
 struct Judgement {
-    /// Why a supporting document could not be read.
+    /// Why a call of the solution failed.
     fault: Option<String>,
     /// Whether every trajectory's answer matches the gold.
     exact: bool,
@@ -202,7 +217,7 @@ impl Judgement {
     /// What speaks against it being right.
     fn problem(self) -> Option<String> {
         let inexact = (!self.exact).then(|| "exact match fails".to_owned());
-        let unread = self.fault.map(|fault| format!("reading its documents: {fault}"));
+        let unread = self.fault.map(|fault| format!("on the way to it: {fault}"));
         unread.or(inexact).or(self.refusal)
     }
 }

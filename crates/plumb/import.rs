@@ -1,5 +1,5 @@
-//! `plumb import`: turns a published question set into an environment, or texts into a
-//! corpus. Nothing stands under `--out` until all of it does.
+//! `plumb import`: turns a published question set into an environment, texts into a corpus,
+//! or trajectories of others into a run. Nothing stands under `--out` until all of it does.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Seek, Write};
@@ -8,12 +8,13 @@ use std::str::FromStr;
 
 use plumbline::import::{
     Document, DocumentPool, Format, ImportError, Importer, Incomplete, Intake, PROMPT,
-    Record, Records, Skip,
+    Record, Records, Skip, TrajectoryFormat,
 };
 use plumbline::protocol::Protocol;
 use serde::Serialize;
 
 use crate::failure::{Blame, Failure, Kind, Result};
+use crate::imported;
 use crate::manifest;
 use crate::progress::Progress;
 
@@ -41,7 +42,8 @@ const VERIFIERS: [&str; 6] = [
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// hotpotqa, 2wiki or musique: questions with their paragraphs become an environment.
-    /// corpus: documents alone become a corpus.
+    /// corpus: documents alone become a corpus. agentprocessbench, openai-chat, reflexion or
+    /// who-and-when: recorded trajectories become a run, to be labelled and scored.
     #[arg(value_name = "FORMAT")]
     subject: Subject,
     /// JSON lines, or a JSON array of records; for a corpus also folders of .txt and .md.
@@ -76,6 +78,17 @@ pub(crate) struct ImportArgs {
 enum Subject {
     Questions(Format),
     Corpus,
+    Trajectories(TrajectoryFormat),
+}
+
+impl ImportArgs {
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    pub(crate) fn out(&self) -> &Path {
+        &self.out
+    }
 }
 
 impl FromStr for Subject {
@@ -85,23 +98,31 @@ impl FromStr for Subject {
         if name == "corpus" {
             return Ok(Subject::Corpus);
         }
-        let format = name.parse::<Format>();
-        format.map(Subject::Questions).map_err(|error| anyhow::anyhow!("{error}, corpus"))
+        if let Ok(format) = name.parse::<TrajectoryFormat>() {
+            return Ok(Subject::Trajectories(format));
+        }
+        let format = name.parse::<Format>().map(Subject::Questions);
+        let others = TrajectoryFormat::ALL.map(TrajectoryFormat::name).join(", ");
+        format.map_err(|error| anyhow::anyhow!("{error}, corpus, {others}"))
     }
 }
 
 /// What an import came to.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-struct ImportReport {
-    out: PathBuf,
-    questions: u64,
+pub(crate) struct ImportReport {
+    pub(crate) out: PathBuf,
+    pub(crate) questions: u64,
     /// Left out: the dataset says that their paragraphs do not answer them.
-    unanswerable: u64,
+    pub(crate) unanswerable: u64,
     /// Left out: a supporting document is nowhere to be found.
-    incomplete: u64,
-    documents: u64,
+    pub(crate) incomplete: u64,
+    pub(crate) documents: u64,
     /// Documents that came more than once and were kept once.
-    merged: u64,
+    pub(crate) merged: u64,
+    pub(crate) trajectories: u64,
+    pub(crate) steps: u64,
+    /// Labels by people that came along.
+    pub(crate) labels: u64,
 }
 
 impl From<ImportError> for Failure {
@@ -131,19 +152,29 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         println!("{}", serde_json::json!(report));
         return Ok(());
     }
-    let ImportReport { out, questions, unanswerable, incomplete, documents, merged } =
-        report;
-    let rows = [
-        ("questions", questions),
-        ("left out, unanswerable", unanswerable),
-        ("left out, incomplete", incomplete),
-        ("documents", documents),
-        ("documents merged", merged),
-    ];
+    let ImportReport {
+        out, questions, unanswerable, incomplete, documents, merged, ..
+    } = &report;
+    let rows = match args.subject {
+        Subject::Trajectories(_) => vec![
+            ("tasks", questions),
+            ("trajectories", &report.trajectories),
+            ("steps", &report.steps),
+            ("human labels", &report.labels),
+        ],
+        Subject::Questions(_) | Subject::Corpus => vec![
+            ("questions", questions),
+            ("left out, unanswerable", unanswerable),
+            ("left out, incomplete", incomplete),
+            ("documents", documents),
+            ("documents merged", merged),
+        ],
+    };
     for (name, count) in rows {
         println!("{name:<23} {count}");
     }
     match args.subject {
+        Subject::Trajectories(_) => println!("next: plumb label {}", out.display()),
         Subject::Questions(_) => {
             println!("next: plumb run {} --policy baseline", out.display());
         }
@@ -160,6 +191,9 @@ fn write(args: &ImportArgs, json: bool) -> Result<ImportReport> {
             write_environment(args, format, &name, staging.dir(), json)?
         }
         Subject::Corpus => write_corpus(args, &name, staging.dir(), json)?,
+        Subject::Trajectories(format) => {
+            imported::write_run(args, format, &name, staging.dir(), json)?
+        }
     };
     staging.finish()?;
     report.out.clone_from(&args.out);
@@ -242,7 +276,7 @@ impl Drop for Staging {
     }
 }
 
-fn at(path: &Path) -> impl Fn(io::Error) -> Failure {
+pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> Failure {
     move |error| Failure::say(Kind::External, format!("{}: {error}", path.display()))
 }
 
@@ -356,7 +390,7 @@ fn write_corpus(
 }
 
 /// Visits the records of a file and shows how far it is.
-fn each_record(
+pub(crate) fn each_record(
     path: &Path,
     json: bool,
     mut visit: impl FnMut(&Record) -> Result<()>,
@@ -469,31 +503,31 @@ fn title(path: &Path, text: &str) -> String {
 }
 
 /// A file of JSON lines in the making.
-struct JsonLines {
+pub(crate) struct JsonLines {
     path: PathBuf,
     writer: BufWriter<File>,
 }
 
 impl JsonLines {
-    fn create(path: PathBuf) -> Result<Self> {
+    pub(crate) fn create(path: PathBuf) -> Result<Self> {
         let file = File::create_new(&path).map_err(at(&path))?;
         Ok(Self { path, writer: BufWriter::with_capacity(1 << 18, file) })
     }
 
-    fn push(&mut self, row: &impl Serialize) -> Result<()> {
+    pub(crate) fn push(&mut self, row: &impl Serialize) -> Result<()> {
         let written =
             serde_json::to_writer(&mut self.writer, row).map_err(io::Error::from);
         written.and_then(|()| self.writer.write_all(b"\n")).map_err(at(&self.path))
     }
 
-    fn push_all<T: Serialize>(
+    pub(crate) fn push_all<T: Serialize>(
         &mut self,
         rows: impl IntoIterator<Item = T>,
     ) -> Result<()> {
         rows.into_iter().try_for_each(|row| self.push(&row))
     }
 
-    fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         let Self { path, writer } = self;
         let file = writer.into_inner().map_err(io::IntoInnerError::into_error);
         file.and_then(|file| file.sync_all()).map_err(at(&path))
@@ -556,12 +590,12 @@ impl CorpusToml {
     }
 }
 
-fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(crate) fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = toml::to_string(value).blame(Kind::External)?;
     write_file(path, &text)
 }
 
-fn write_file(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
     let write = || {
         let mut file = File::create_new(path)?;
         file.write_all(text.as_bytes())?;
@@ -638,7 +672,7 @@ mod tests {
             assert_eq!(folder.manifest.protocol.name(), protocol);
             assert_eq!(folder.manifest.tools.len(), tools);
             for verifier in &folder.manifest.verifiers {
-                assert!(crate::catalog::verifier(verifier).is_ok(), "{verifier}");
+                assert!(crate::catalog::VERIFIERS.contains(&verifier.as_str()));
             }
             let tasks = folder.tasks(None).expect("the tasks are read");
             let gold = folder.gold().expect("the gold is read");

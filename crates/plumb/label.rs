@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use plumbline::store::{Recording, VerdictWriter, read_verdicts};
 use plumbline::{
-    Digest, Gold, StepLabel, Task, TaskId, Tree, Verdict, Verifier, VerifierError, View,
+    Digest, Gold, Limits, NodeId, StepLabel, Task, TaskId, Tree, Verdict, Verifier,
+    VerifierError, View,
 };
 
 use crate::args::LabelArgs;
 use crate::catalog;
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
 
@@ -20,7 +22,7 @@ pub(crate) type Verdicts = BTreeMap<TaskId, Vec<Verdict>>;
 pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
     let view: View = view(&args.view)?;
     let recording = Recording::open(&args.run)?;
-    let folder = EnvironmentFolder::open(&recording.header.environment)?;
+    let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let gold = folder.gold()?;
     let names = match args.verifiers.as_slice() {
@@ -31,13 +33,18 @@ pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
         let message = "the environment names no verifiers; name some with --verifier";
         return Err(Failure::say(Kind::Usage, message));
     }
-    let verifiers: Vec<Box<dyn Verifier>> =
-        names.iter().map(|name| catalog::verifier(name)).collect::<Result<_>>()?;
+    // The limits the run was made with, not those the manifest has now.
+    let limits = recorded_limits(&recording)?;
+    let world = Arc::new(catalog::environment(&folder, &limits, json).await?);
+    let verifiers: Vec<Box<dyn Verifier>> = names
+        .iter()
+        .map(|name| catalog::verifier(name, &world))
+        .collect::<Result<_>>()?;
     for verifier in &verifiers {
         judge(verifier.as_ref(), &args.run, &recording, &tasks, &gold, json).await?;
     }
     let verdicts = verdicts(&args.run)?;
-    print(&recording, &verdicts, &verifiers, view, json);
+    print(&recording, &tasks, &verdicts, &verifiers, view, json);
     Ok(())
 }
 
@@ -56,11 +63,7 @@ async fn judge(
     let progress = Progress::new("trees judged", recording.trees.len() as u64, json);
     for (done, (id, tree)) in (1..).zip(&recording.trees) {
         let nodes = u32::try_from(tree.len()).expect("node ids are 32 bits wide");
-        let task = tasks.get(id).ok_or_else(|| {
-            let message =
-                format!("the run has steps for task {id}, which the tasks file lacks");
-            Failure::say(Kind::Input, message)
-        })?;
+        let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;
         let gold = gold.get(id);
         let shown = Digest::of_json(&(task, gold.filter(|_| verifier.sight().gold)));
         let known = judged.get(id);
@@ -89,6 +92,12 @@ async fn judge(
     Ok(())
 }
 
+/// The limits a run was made with.
+pub(crate) fn recorded_limits(recording: &Recording) -> Result<Limits> {
+    let limits = recording.header.settings.get("limits").cloned().unwrap_or_default();
+    serde_json::from_value(limits).blame(Kind::Input)
+}
+
 /// The tasks a run was made of, from the file it was made with.
 pub(crate) fn tasks(
     folder: &EnvironmentFolder,
@@ -97,6 +106,11 @@ pub(crate) fn tasks(
     let file = recording.header.settings.get("tasks").and_then(|file| file.as_str());
     let tasks = folder.tasks(file.map(Path::new))?;
     Ok(tasks.into_iter().map(|task| (task.id.clone(), task)).collect())
+}
+
+pub(crate) fn unknown_task(id: &TaskId) -> Failure {
+    let message = format!("the run has steps for task {id}, which the tasks file lacks");
+    Failure::say(Kind::Input, message)
 }
 
 pub(crate) fn view(name: &str) -> Result<View> {
@@ -136,30 +150,33 @@ impl Counts {
 
 fn print(
     recording: &Recording,
+    tasks: &BTreeMap<TaskId, Task>,
     verdicts: &Verdicts,
     verifiers: &[Box<dyn Verifier>],
     view: View,
     json: bool,
 ) {
-    let none = Vec::new();
-    let count = |label: &dyn Fn(&Tree, plumbline::NodeId) -> Option<StepLabel>| {
-        let mut counts = Counts::default();
-        for tree in recording.trees.values() {
-            tree.nodes().for_each(|(node, _)| counts.add(label(tree, node)));
-        }
-        counts
-    };
-    let of = |tree: &Tree| verdicts.get(tree.task()).unwrap_or(&none);
+    let of = |tree: &Tree| verdicts.get(tree.task()).map_or(&[][..], Vec::as_slice);
     let mut rows: Vec<(String, Counts)> = Vec::new();
     for verifier in verifiers {
-        let counts = count(&|tree, node| {
-            let own = |v: &&Verdict| v.node == node && &v.verifier == verifier.id();
-            of(tree).iter().find(own).and_then(|verdict| verdict.label)
-        });
+        let mut counts = Counts::default();
+        for tree in recording.trees.values() {
+            let own =
+                of(tree).iter().filter(|verdict| &verdict.verifier == verifier.id());
+            let own: BTreeMap<NodeId, &Verdict> = own.map(|v| (v.node, v)).collect();
+            let label = |node| own.get(&node).and_then(|verdict| verdict.label);
+            tree.nodes().for_each(|(node, _)| counts.add(label(node)));
+        }
         rows.push((verifier.id().to_string(), counts));
     }
-    let viewed = count(&|tree, node| view.label(node, of(tree)).map(|(label, _)| label));
-    rows.push((format!("view {}", view.name()), viewed));
+    let mut viewed = Counts::default();
+    for tree in recording.trees.values() {
+        let question = tasks.get(tree.task()).map_or("", |task| task.prompt.as_str());
+        let labels = view.labels(question, tree, of(tree));
+        let label = |node| labels.get(&node).map(|labelled| labelled.label);
+        tree.nodes().for_each(|(node, _)| viewed.add(label(node)));
+    }
+    rows.push((format!("view {view}"), viewed));
     if json {
         let rows: BTreeMap<String, Counts> = rows.into_iter().collect();
         println!("{}", serde_json::json!({ "labels": rows }));

@@ -8,11 +8,13 @@ mod doctor;
 mod env;
 mod failure;
 mod import;
+mod imported;
 mod label;
 mod manifest;
 mod progress;
 mod replay;
 mod run;
+mod score;
 mod settings;
 mod show;
 mod tool;
@@ -72,6 +74,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             Command::Replay(args) => replay::replay(args, json).await,
             Command::Show(args) => show::show(args, json),
             Command::Import(args) => import::import(args, json),
+            Command::Score(command) => score::score(command, json),
             Command::Env(command) => env::env(command, json).await,
             Command::Tool(command) => tool::tool(command, json).await,
             Command::Doctor => doctor::doctor(json),

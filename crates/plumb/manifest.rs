@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use plumbline::protocol::Protocol;
+use plumbline::store::RunHeader;
 use plumbline::{Gold, Limits, Task, TaskId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -55,6 +56,56 @@ pub(crate) enum ToolManifest {
         /// The corpus's folder, relative to the manifest.
         corpus: PathBuf,
     },
+    /// Runs one SQL statement on the database that the task names.
+    Sql {
+        /// The folder of databases, relative to the manifest.
+        databases: PathBuf,
+        /// Whether each branch may change a copy of its own.
+        #[serde(default)]
+        writable: bool,
+        /// Rows of a result that the model is shown.
+        #[serde(default)]
+        rows_shown: Option<u32>,
+    },
+    /// Tells what there is in the database that the task names.
+    Describe {
+        /// The folder of databases, relative to the manifest.
+        databases: PathBuf,
+        /// Whether each branch may change a copy of its own: as for the tool `sql`.
+        #[serde(default)]
+        writable: bool,
+    },
+    /// Solves linear and integer programs.
+    Solve {
+        /// How large a model may be.
+        #[serde(default)]
+        size: plumbline::program::Size,
+    },
+    /// Python in a sandbox.
+    Python {
+        /// The folder that tasks' files are in, relative to the manifest.
+        #[serde(default)]
+        files: Option<PathBuf>,
+        /// Modules that are imported before the first cell; numpy and pandas unless said.
+        #[serde(default)]
+        preload: Option<Vec<String>>,
+        /// Tools that stand before this one in the manifest, which code can call.
+        #[serde(default)]
+        calls: Vec<String>,
+    },
+}
+
+impl ToolManifest {
+    /// What the model calls the tool.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            ToolManifest::Search { .. } => "search",
+            ToolManifest::Open { .. } => "open",
+            ToolManifest::Sql { .. } => "sql",
+            ToolManifest::Describe { .. } => "describe",
+            ToolManifest::Solve { .. } => "solve",
+        }
+    }
 }
 
 /// `corpus.toml`.
@@ -95,6 +146,16 @@ impl EnvironmentFolder {
         let manifest: Manifest = read_toml(&dir.join("environment.toml"))?;
         let prompt = read(&dir.join("prompt.md"))?;
         Ok(Self { dir, manifest, prompt })
+    }
+
+    /// The environment of a run: the one it carries if it was imported, else the one it
+    /// names.
+    pub(crate) fn of_run(run: &Path, header: &RunHeader) -> Result<Self> {
+        let carried = run.join("environment");
+        match carried.join("environment.toml").is_file() {
+            true => Self::open(&carried.to_string_lossy()),
+            false => Self::open(&header.environment),
+        }
     }
 
     /// The environment's own tasks, or those of another file. Ids are unique.

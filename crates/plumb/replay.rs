@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use plumbline::Limits;
 use plumbline::store::Recording;
 use serde::Serialize;
 
 use crate::args::ReplayArgs;
 use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
-use crate::label::verdicts;
+use crate::imported;
+use crate::label::{recorded_limits, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
 
@@ -25,10 +25,18 @@ struct Report {
 pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
     let recording = Recording::open(&args.run)?;
     let header = &recording.header;
-    let folder = EnvironmentFolder::open(&header.environment)?;
+    if let Some(format) = imported::source(header) {
+        let message = format!(
+            "{}: imported from {format}, whose tools are not here to be asked again; \
+             plumb audit checks what its verdicts rest on against the record",
+            args.run.display()
+        );
+        return Err(Failure::say(Kind::Missing, message));
+    }
+    let folder = EnvironmentFolder::of_run(&args.run, header)?;
+    let tasks = tasks(&folder, &recording)?;
     // The limits the run was made with, not those the manifest has now.
-    let limits = header.settings.get("limits").cloned().unwrap_or_default();
-    let limits: Limits = serde_json::from_value(limits).blame(Kind::Input)?;
+    let limits = recorded_limits(&recording)?;
     let environment = catalog::environment(&folder, &limits, json).await?;
     let changed: Vec<String> = environment
         .specs()
@@ -39,14 +47,15 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
     let verdicts = if args.execute { verdicts(&args.run)? } else { BTreeMap::new() };
     let progress = Progress::new("trees replayed", recording.trees.len() as u64, json);
     let mut report = Report::default();
-    for (task, tree) in &recording.trees {
+    for (id, tree) in &recording.trees {
+        let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;
         report.trees += 1;
         report.steps += tree.len() as u64;
         let mut found =
-            plumbline::replay(&environment, tree).await.blame(Kind::External)?;
-        if let (None, Some(verdicts)) = (&found, verdicts.get(task)) {
-            let evidence = plumbline::replay_evidence(&environment, tree, verdicts).await;
-            let (divergence, calls) = evidence.blame(Kind::External)?;
+            plumbline::replay(&environment, task, tree).await.blame(Kind::External)?;
+        if let (None, Some(verdicts)) = (&found, verdicts.get(id)) {
+            let evidence = plumbline::replay_evidence(&environment, task, tree, verdicts);
+            let (divergence, calls) = evidence.await.blame(Kind::External)?;
             report.evidence += calls;
             found = divergence;
         }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use plumbline::store::{FORMAT, Host, Recording, RunHeader, RunWriter, read_header};
 use plumbline::{
-    CallCache, Digest, Ending, Environment, Event, Gold, Ground, GrowError, Policy,
-    Shape, SinkError, Summary, Tally, Task, TaskId, Tree, Usage, grow,
+    CallCache, Digest, Ending, Environment, Event, Gold, GradeError, Ground, GrowError,
+    Policy, Shape, SinkError, Summary, Tally, Task, TaskId, Tree, Usage, grade, grow,
 };
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -120,7 +120,7 @@ async fn grow_all(
     stopper: &watch::Sender<bool>,
 ) -> Result<()> {
     let mut waiting = tasks.iter();
-    let mut growing: JoinSet<std::result::Result<Tree, GrowError>> = JoinSet::new();
+    let mut growing: JoinSet<Grown> = JoinSet::new();
     let mut failure = None;
     loop {
         let stopped = *run.stop.borrow();
@@ -130,15 +130,16 @@ async fn grow_all(
             let kept = tree.is_some();
             let tree = tree.unwrap_or_else(|| Tree::new(task.id.clone()));
             if kept && is_complete(&tree, run) {
-                score.keep(&tree);
+                score.keep(task, &tree, run).await?;
                 continue;
             }
             growing.spawn(grow_one(Arc::clone(run), task.clone(), tree));
         }
         let Some(grown) = growing.join_next().await else { break };
-        match grown.blame(Kind::External)? {
+        let (task, grown) = grown.blame(Kind::External)?;
+        match grown {
             Ok(tree) => {
-                score.add(&tree, run);
+                score.add(&task, &tree, run).await?;
                 if score.too_many_aborted(&run.settings) {
                     stopper.send_replace(true);
                 }
@@ -161,11 +162,10 @@ async fn grow_all(
     }
 }
 
-async fn grow_one(
-    run: Arc<Run>,
-    task: Task,
-    tree: Tree,
-) -> std::result::Result<Tree, GrowError> {
+/// A task and the tree it came to.
+type Grown = (Task, std::result::Result<Tree, GrowError>);
+
+async fn grow_one(run: Arc<Run>, task: Task, tree: Tree) -> Grown {
     let sink = |event: Event<'_>| {
         if matches!(event, Event::Node { .. }) {
             run.steps.fetch_add(1, Ordering::Relaxed);
@@ -182,7 +182,8 @@ async fn grow_one(
         seed: run.settings.seed,
         retries: run.settings.retry_on_error,
     };
-    grow(&ground, &task, tree, &Shape::samples(run.settings.samples)).await
+    let grown = grow(&ground, &task, tree, &Shape::samples(run.settings.samples)).await;
+    (task, grown)
 }
 
 /// Whether a recorded tree has nothing left to do: all samples are there and ended.
@@ -232,14 +233,14 @@ impl<'g> Score<'g> {
         }
     }
 
-    fn keep(&mut self, tree: &Tree) {
+    async fn keep(&mut self, task: &Task, tree: &Tree, run: &Run) -> Result<()> {
         self.kept += 1;
-        self.tally_up(tree);
+        self.tally_up(task, tree, run).await
     }
 
-    fn add(&mut self, tree: &Tree, run: &Run) {
+    async fn add(&mut self, task: &Task, tree: &Tree, run: &Run) -> Result<()> {
         self.episodes += tree.leaves().len() as u64;
-        self.tally_up(tree);
+        self.tally_up(task, tree, run).await?;
         let (episodes, usage) = (self.episodes, run.policy.usage());
         self.progress.set(self.done * u64::from(self.samples), |elapsed| {
             let seconds = elapsed.as_secs_f64().max(0.001);
@@ -252,9 +253,10 @@ impl<'g> Score<'g> {
             }
             message
         });
+        Ok(())
     }
 
-    fn tally_up(&mut self, tree: &Tree) {
+    async fn tally_up(&mut self, task: &Task, tree: &Tree, run: &Run) -> Result<()> {
         self.done += 1;
         let endings = tree.leaves().into_iter().filter_map(|leaf| tree.ending(leaf));
         let complaint = endings.chain(tree.stillborn()).find_map(|ending| match ending {
@@ -262,10 +264,20 @@ impl<'g> Score<'g> {
             Ending::Answered | Ending::Exhausted { .. } => None,
         });
         self.complaint = self.complaint.take().or(complaint);
-        match self.gold.get(tree.task()) {
-            Some(gold) => self.tally.add_tree(tree, gold),
-            None => self.tally.add_ungraded(tree),
-        }
+        let Some(gold) = self.gold.get(tree.task()) else {
+            self.tally.add_ungraded(tree);
+            return Ok(());
+        };
+        let compared = grade(&run.environment, task, gold, tree, Some(&run.cache)).await;
+        let compared = compared.map_err(|error| {
+            let kind = match &error {
+                GradeError::Gold { .. } => Kind::Input,
+                GradeError::Act(_) => Kind::External,
+            };
+            Failure::new(kind, error)
+        })?;
+        self.tally.add_tree(tree, gold, &compared);
+        Ok(())
     }
 
     fn aborted(&self) -> u64 {

@@ -99,6 +99,19 @@ impl Settings {
             (self.limit == Some(0), "--limit must be at least 1"),
             (self.limits.steps_max == 0, "--steps-max must be at least 1"),
             (self.limits.tokens_max == 0, "--tokens-max must be at least 1"),
+            (
+                self.limits.step_tokens_max == 0 || self.limits.malformed_max == 0,
+                "the manifest's step_tokens_max and malformed_max must be at least 1",
+            ),
+            (
+                self.limits.message_bytes_max == 0
+                    || self.limits.observation_bytes_max == 0,
+                "the manifest's message_bytes_max and observation_bytes_max must be at least 1",
+            ),
+            (
+                self.limits.call_ms_max == 0 || self.limits.episode_ms_max == 0,
+                "call_ms_max, episode_ms_max and --time-max must be at least 1",
+            ),
             (!(0.0..=100.0).contains(&temperature), "--temperature must be in 0..=100"),
             (!(top_p > 0.0 && top_p <= 1.0), "--top-p must be above 0 and at most 1"),
             (!(0.0..1.0).contains(&min_p), "--min-p must be at least 0 and below 1"),

@@ -1,9 +1,11 @@
 //! `plumb show`: a run's trajectories, or the steps of one with labels, reasons, evidence.
 
+use std::collections::BTreeMap;
+
 use plumbline::store::Recording;
 use plumbline::{
-    Action, Ending, Evidence, Gold, Node, NodeId, Observation, StepLabel, TaskId, Tree,
-    Verdict, View, exact_match,
+    Action, Comparator, Ending, Evidence, Gold, Labelled, Node, NodeId, Observation,
+    StepLabel, TaskId, Tree, Verdict,
 };
 use serde_json::json;
 
@@ -20,29 +22,32 @@ pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
     let recording = Recording::open(&args.run)?;
     let verdicts = verdicts(&args.run)?;
     // A run can be looked at where its environment is not at hand.
-    let folder = EnvironmentFolder::open(&recording.header.environment).ok();
+    let folder = EnvironmentFolder::of_run(&args.run, &recording.header).ok();
     let gold = folder.as_ref().and_then(|folder| folder.gold().ok()).unwrap_or_default();
+    let tasks = folder.as_ref().and_then(|folder| tasks(folder, &recording).ok());
+    let task = |tree: &Tree| tasks.as_ref().and_then(|tasks| tasks.get(tree.task()));
+    // Without its question a step seems to read more of earlier ones than it does.
+    let question = |tree: &Tree| task(tree).map_or("", |task| task.prompt.as_str());
     let Some(name) = &args.trajectory else {
         let rows = recording.trees.values().flat_map(|tree| {
             let gold = gold.get(tree.task());
+            let own = of(&verdicts, tree);
+            let labels = view.labels(question(tree), tree, own);
             let leaves = tree.leaves().into_iter();
-            leaves
-                .map(|leaf| row(tree, leaf, gold, of(&verdicts, tree), view))
-                .collect::<Vec<_>>()
+            leaves.map(|leaf| row(tree, leaf, gold, &labels, own)).collect::<Vec<_>>()
         });
         list(rows, json);
         return Ok(());
     };
     let (tree, leaf) = find(&recording, name)?;
-    let questions = folder.as_ref().and_then(|folder| tasks(folder, &recording).ok());
-    let question = questions.as_ref().and_then(|tasks| tasks.get(tree.task()));
+    let own = of(&verdicts, tree);
     let trajectory = Trajectory {
         tree,
         leaf,
-        question: question.map(|task| task.prompt.as_str()),
+        question: task(tree).map(|task| task.prompt.as_str()),
         gold: gold.get(tree.task()),
-        verdicts: of(&verdicts, tree),
-        view,
+        verdicts: own,
+        labels: view.labels(question(tree), tree, own),
     };
     if json {
         println!("{}", trajectory.to_json());
@@ -51,6 +56,9 @@ pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
     }
     Ok(())
 }
+
+/// What a view makes of a tree's steps.
+type Labels<'v> = BTreeMap<NodeId, Labelled<'v>>;
 
 fn of<'v>(verdicts: &'v Verdicts, tree: &Tree) -> &'v [Verdict] {
     verdicts.get(tree.task()).map_or(&[], Vec::as_slice)
@@ -88,24 +96,42 @@ fn row(
     tree: &Tree,
     leaf: NodeId,
     gold: Option<&Gold>,
+    labels: &Labels<'_>,
     verdicts: &[Verdict],
-    view: View,
 ) -> Row {
     let path = tree.path(leaf);
     let answer = answer(path.last().map(|(_, node)| node.as_ref()));
-    let labels = path.iter().map(|(id, _)| match view.label(*id, verdicts) {
-        Some((StepLabel::Good, _)) => '+',
-        Some((StepLabel::Neutral, _)) => '0',
-        Some((StepLabel::Bad, _)) => '-',
+    let label = |id: &NodeId| labels.get(id).map(|labelled| labelled.label);
+    let labels = path.iter().map(|(id, _)| match label(id) {
+        Some(StepLabel::Good) => '+',
+        Some(StepLabel::Neutral) => '0',
+        Some(StepLabel::Bad) => '-',
         None => '.',
     });
     Row {
         name: format!("{}:{leaf}", tree.task()),
         ending: ending(tree.ending(leaf)),
-        correct: gold.map(|gold| exact_match(answer.unwrap_or(""), &gold.answers())),
+        correct: gold.and_then(|gold| correct(leaf, answer, gold, verdicts)),
         labels: labels.collect(),
         answer: answer.unwrap_or("").to_owned(),
     }
+}
+
+/// Whether an answer is right: as a verifier found, or by comparing it here and now where
+/// that takes no execution.
+fn correct(
+    leaf: NodeId,
+    answer: Option<&str>,
+    gold: &Gold,
+    verdicts: &[Verdict],
+) -> Option<bool> {
+    let Some(answer) = answer else { return Some(false) };
+    let judged = |v: &&Verdict| v.node == leaf && v.verifier.name() == "answer-correct";
+    if let Some(verdict) = verdicts.iter().find(judged) {
+        return Some(verdict.label == Some(StepLabel::Good));
+    }
+    let comparator = Comparator::of(gold).ok().filter(|it| !it.executes())?;
+    Some(comparator.compare(answer, gold, &[]).strict)
 }
 
 fn list(rows: impl Iterator<Item = Row>, json: bool) {
@@ -156,7 +182,7 @@ struct Trajectory<'r> {
     question: Option<&'r str>,
     gold: Option<&'r Gold>,
     verdicts: &'r [Verdict],
-    view: View,
+    labels: Labels<'r>,
 }
 
 impl Trajectory<'_> {
@@ -166,10 +192,17 @@ impl Trajectory<'_> {
             .path(self.leaf)
             .into_iter()
             .map(|(id, node)| {
-                let label = self.view.label(id, self.verdicts).map(|(label, _)| label);
+                let labelled = self.labels.get(&id);
                 let own: Vec<&Verdict> =
                     self.verdicts.iter().filter(|verdict| verdict.node == id).collect();
-                json!({ "node": id, "label": label, "step": node.step, "verdicts": own })
+                json!({
+                    "node": id,
+                    "label": labelled.map(|labelled| labelled.label),
+                    "zero": labelled.and_then(|labelled| labelled.zero),
+                    "rests_on": labelled.and_then(|labelled| labelled.rests_on),
+                    "step": node.step,
+                    "verdicts": own,
+                })
             })
             .collect();
         json!({
@@ -211,9 +244,15 @@ impl Trajectory<'_> {
     }
 
     fn label(&self, node: NodeId) -> String {
-        match self.view.label(node, self.verdicts) {
-            Some((label, _)) => format!("[{label}]"),
+        match self.labels.get(&node) {
             None => "[no label]".into(),
+            Some(Labelled { rests_on: Some(on), label, .. }) => {
+                format!("[{label}: rests on step {on}]")
+            }
+            Some(Labelled { zero: Some(zero), label, .. }) => {
+                format!("[{label}: {zero}]")
+            }
+            Some(Labelled { label, .. }) => format!("[{label}]"),
         }
     }
 

@@ -1,25 +1,33 @@
 //! `plumb tool`: looks at an environment's tools from outside an episode.
 
-use plumbline::{Episode, ToolCall};
+use plumbline::{Environment, Episode, ToolCall};
+use serde_json::Value;
 
 use crate::args::ToolCommand;
 use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
-use crate::manifest::EnvironmentFolder;
+use crate::manifest::{self, EnvironmentFolder};
 
 pub(crate) async fn tool(command: &ToolCommand, json: bool) -> Result<()> {
     match command {
         ToolCommand::List { environment } => list(environment, json).await,
-        ToolCommand::Call { environment, tool, args } => {
-            call(environment, tool, args, json).await
+        ToolCommand::Call { tool, args, environment, task } => {
+            let folder = match environment {
+                Some(name) => EnvironmentFolder::open(name)?,
+                None => having(tool)?,
+            };
+            let inputs = inputs(&folder, task.as_deref())?;
+            call(&open(&folder, json).await?, tool, args, &inputs, json).await
         }
     }
 }
 
+async fn open(folder: &EnvironmentFolder, json: bool) -> Result<Environment> {
+    catalog::environment(folder, &folder.manifest.limits, json).await
+}
+
 async fn list(name: &str, json: bool) -> Result<()> {
-    let folder = EnvironmentFolder::open(name)?;
-    let environment =
-        catalog::environment(&folder, &folder.manifest.limits, json).await?;
+    let environment = open(&EnvironmentFolder::open(name)?, json).await?;
     for spec in environment.specs() {
         if json {
             println!("{}", serde_json::to_string(spec).blame(Kind::External)?);
@@ -32,20 +40,62 @@ async fn list(name: &str, json: bool) -> Result<()> {
     Ok(())
 }
 
-async fn call(name: &str, tool: &str, args: &str, json: bool) -> Result<()> {
+/// The first environment under `environments/` that has a tool.
+fn having(tool: &str) -> Result<EnvironmentFolder> {
+    let folders = manifest::list()?;
+    let names = || folders.iter().flat_map(|folder| &folder.manifest.tools);
+    let known: Vec<&str> = names().map(|tool| tool.name()).collect();
+    if !known.contains(&tool) {
+        let near = crate::settings::nearest(tool, known.into_iter());
+        let hint =
+            near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+        let message = format!(
+            "no environment under environments/ has a tool called {tool:?}{hint} \
+             name another with --environment"
+        );
+        return Err(Failure::say(Kind::Usage, message));
+    }
+    let has = |folder: &EnvironmentFolder| {
+        folder.manifest.tools.iter().any(|other| other.name() == tool)
+    };
+    Ok(folders.into_iter().find(has).expect("one of them has it"))
+}
+
+/// What a task gives the tools: the one named, or the environment's first.
+fn inputs(folder: &EnvironmentFolder, task: Option<&str>) -> Result<Value> {
+    let mut tasks = folder.tasks(None)?.into_iter();
+    let Some(id) = task else {
+        return Ok(tasks.next().map_or(Value::Null, |task| task.inputs));
+    };
+    let found = tasks.find(|task| task.id.0 == id);
+    found.map(|task| task.inputs).ok_or_else(|| {
+        let name = &folder.manifest.name;
+        Failure::say(Kind::Usage, format!("{name} has no task {id:?}"))
+    })
+}
+
+async fn call(
+    environment: &Environment,
+    tool: &str,
+    args: &str,
+    inputs: &Value,
+    json: bool,
+) -> Result<()> {
     let args = serde_json::from_str(args).map_err(|error| {
         Failure::say(Kind::Usage, format!("the arguments are not JSON: {error}"))
     })?;
-    let folder = EnvironmentFolder::open(name)?;
-    let environment =
-        catalog::environment(&folder, &folder.manifest.limits, json).await?;
     let call = ToolCall { id: "call_0".into(), tool: tool.to_owned(), args };
-    let observation =
-        Episode::new(&environment, None).call(&call).await.blame(Kind::External)?;
+    let observation = Episode::new(environment, inputs, None)
+        .call(&call)
+        .await
+        .blame(Kind::External)?;
     if json {
         println!("{}", serde_json::to_string(&observation).blame(Kind::External)?);
     } else {
         println!("{}", observation.text());
+        if !observation.data().is_null() {
+            println!("{}", observation.data());
+        }
     }
     match observation.as_fault() {
         None => Ok(()),

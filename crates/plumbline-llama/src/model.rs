@@ -1,6 +1,6 @@
 //! Model files: where they are, and whether they are what they should be.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,8 @@ pub const DEFAULT_QUANTISATION: Quantisation = Quantisation::Q8_0;
 /// The file that `llama:SPEC` names: `default`, or a path.
 ///
 /// `default` is looked for in `cache/models`. When it is asked for the first time, the file
-/// as published is checked and requantised beside itself, which takes a second.
+/// as published is checked and requantised beside itself, which takes a second. What the
+/// result digests to is kept with it: a copy that has been damaged since is made anew.
 ///
 /// Anything that is no file is [`LlamaError::MissingModel`]; whoever can fetch models by
 /// other names does so before.
@@ -39,8 +40,13 @@ pub fn resolve(spec: &str, cache: &Path) -> Result<PathBuf, LlamaError> {
     let published = cache.join("models").join(DEFAULT_MODEL);
     let name = DEFAULT_MODEL.replace("Q4_1", DEFAULT_QUANTISATION.name());
     let path = published.with_file_name(name);
+    let seal = path.with_extension("gguf.sha256");
     if path.is_file() {
-        return Ok(path);
+        let sealed = fs::read_to_string(&seal).ok();
+        if sealed.as_deref() == Some(digest_of(&path)?.to_string().as_str()) {
+            return Ok(path);
+        }
+        tracing::warn!(path = %path.display(), "not what was written: made anew");
     }
     if !published.is_file() {
         return Err(LlamaError::MissingModel { path: published });
@@ -51,6 +57,9 @@ pub fn resolve(spec: &str, cache: &Path) -> Result<PathBuf, LlamaError> {
         return Err(LlamaError::WrongHash { path: published, expected, found: digest });
     }
     quantise(&published, &path, DEFAULT_QUANTISATION)?;
+    // Written last: without it the file is made anew, never believed.
+    fs::write(&seal, digest_of(&path)?.to_string())
+        .map_err(|source| LlamaError::Read { path: seal, source })?;
     Ok(path)
 }
 

@@ -368,9 +368,15 @@ fn the_default_is_requantised_once(model: &Path) {
     assert_eq!(made, path.metadata().and_then(|m| m.modified()).expect("still there"));
     assert_eq!(
         std::fs::read_dir(&models).expect("readable").count(),
-        2,
+        3,
         "nothing half-made"
     );
+    let whole = std::fs::read(&path).expect("readable");
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    std::fs::write(&path, damaged).expect("written");
+    resolve("default", folder.path()).expect("it resolves all the same");
+    assert!(std::fs::read(&path).expect("readable") == whole, "made anew");
 
     let nowhere = folder.path().join("missing/x.gguf");
     let error =

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::environment::Equipped;
 use crate::{
     Action, Boundary, Budget, CallCache, Ending, Environment, Fault, Limits, Observation,
@@ -49,13 +51,17 @@ impl ActError {
 }
 
 impl<'e> Episode<'e> {
-    /// A trajectory before its first step. With a cache, a call whose answer is known is
-    /// not executed again; without one, every call is.
-    pub fn new(environment: &'e Environment, cache: Option<&'e CallCache>) -> Self {
+    /// A trajectory before its first step; the tools are given the task's inputs. With a
+    /// cache, a call whose answer is known is not executed again; without one, every call is.
+    pub fn new(
+        environment: &'e Environment,
+        inputs: &Value,
+        cache: Option<&'e CallCache>,
+    ) -> Self {
         Self {
             environment,
             cache,
-            scratch: Scratch::default(),
+            scratch: Scratch::of_inputs(inputs),
             steps: 0,
             calls: 0,
             tokens: 0,

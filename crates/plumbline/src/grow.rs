@@ -124,7 +124,7 @@ pub async fn grow(
         let root = Branch {
             at: None,
             path: vec![],
-            episode: Episode::new(ground.environment, ground.cache),
+            episode: Episode::new(ground.environment, &task.inputs, ground.cache),
             seed: Digest::of_parts(&[&ground.seed.to_le_bytes(), task.id.0.as_bytes()])
                 .to_u64(),
         };

@@ -55,7 +55,7 @@
 //! })?;
 //! let text = "<tool_call>\n{\"name\": \"clock\", \"arguments\": {}}\n</tool_call>";
 //! let action = environment.protocol().parse(text).action;
-//! let mut episode = Episode::new(&environment, None);
+//! let mut episode = Episode::new(&environment, &Value::Null, None);
 //! let step = episode
 //!     .act(Proposal { text: text.into(), action, seed: 0, tokens: None, elided: vec![] })
 //!     .await?;
@@ -66,15 +66,19 @@
 //! ```
 
 mod action;
+mod dependency;
 mod digest;
+mod human;
 mod label;
 mod limits;
+mod python_json;
 mod scratch;
 mod step;
 mod task;
 mod text;
 mod tree;
 mod verdict;
+mod view;
 
 mod environment;
 mod policy;
@@ -83,36 +87,49 @@ mod verifier;
 
 mod call_cache;
 mod episode;
+mod grade;
 mod grow;
 pub mod policies;
 mod replay;
 
-mod question;
-
+mod agreement;
+pub mod comparators;
 mod outcome;
+mod query;
+mod question;
 mod summary;
 
+pub mod scale;
+
+pub mod export;
 pub mod features;
 pub mod fusion;
 pub mod import;
+pub mod program;
 pub mod protocol;
 pub mod store;
 pub mod verifiers;
 
 pub use action::{Action, ToolCall};
+pub use agreement::{
+    Agreement, Bin, ClassAgreement, Interval, MistakeAgreement, Prediction, Rated,
+};
 pub use call_cache::CallCache;
+pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
+pub use dependency::{Edge, Link, Place, confirms, dependencies};
 pub use digest::{Digest, DigestError};
 pub use environment::{Environment, EnvironmentError, EnvironmentParts};
 pub use episode::{ActError, Episode};
+pub use grade::{GradeError, grade};
 pub use grow::{Event, Ground, GrowError, Shape, Sink, SinkError, grow};
-pub use label::{StepLabel, View, ViewError, Zero};
+pub use human::HumanLabel;
+pub use label::{StepLabel, Zero};
 pub use limits::{Limits, cut};
 pub use outcome::{
-    Outcome, Score, document_ids, exact_match, normalise_answer, outcome, outcomes,
-    supporting_recall, token_f1,
+    Compared, Outcome, Score, document_ids, outcome, outcomes, supporting_recall,
 };
 pub use policy::{Policy, PolicyError, PolicyId, Prompt, Sampling, Turn, Usage};
-pub use replay::{Divergence, Field, replay, replay_evidence};
+pub use replay::{Divergence, Field, fork, replay, replay_evidence};
 pub use scratch::Scratch;
 pub use step::{Fault, Observation, Proposal, Step, Tokens};
 pub use summary::{Endings, Estimate, Estimates, Summary, Tally};
@@ -121,3 +138,4 @@ pub use tool::{Tool, ToolError, ToolSpec};
 pub use tree::{Boundary, Budget, Ending, Node, NodeId, Tree, TreeError};
 pub use verdict::{Cost, Evidence, Sight, Verdict, VerifierId};
 pub use verifier::{Seen, Verifier, VerifierError, label};
+pub use view::{Labelled, LeakError, View, ViewError};

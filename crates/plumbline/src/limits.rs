@@ -23,6 +23,22 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Bytes of one observation that the model is shown; the cut is marked.
     pub observation_bytes_max: usize,
+    /// Instructions a guest may execute in one call, in wasmtime's units of fuel.
+    pub fuel_max: u64,
+    /// Linear memory of one guest, in bytes.
+    pub memory_bytes_max: usize,
+    /// Bytes a guest may print in one call.
+    pub output_bytes_max: usize,
+    /// Bytes of all files that a guest keeps between calls.
+    pub files_bytes_max: usize,
+    /// Rows of one query's result.
+    pub rows_max: u32,
+    /// Steps of SQLite's virtual machine that one query may take.
+    pub sql_steps_max: u64,
+    /// Nodes of the solver's branch-and-bound tree in one call.
+    pub nodes_max: u64,
+    /// Simplex iterations of the solver in one call.
+    pub iterations_max: u64,
     /// Wall clock of one tool call.
     pub call_ms_max: u64,
     /// Wall clock of one episode.
@@ -40,6 +56,14 @@ impl Default for Limits {
             malformed_max: 3,
             message_bytes_max: 256 * 1024,
             observation_bytes_max: 16 * 1024,
+            fuel_max: 50_000_000_000,
+            memory_bytes_max: 1 << 30,
+            output_bytes_max: 1 << 20,
+            files_bytes_max: 16 << 20,
+            rows_max: 1000,
+            sql_steps_max: 20_000_000,
+            nodes_max: 10_000,
+            iterations_max: 100_000,
             call_ms_max: 60_000,
             episode_ms_max: 3_600_000,
         }

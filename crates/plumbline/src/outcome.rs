@@ -1,9 +1,8 @@
 //! Outcome metrics: what a finished trajectory is worth against the gold of its task.
 //!
-//! [`normalise_answer`], [`exact_match`] and [`token_f1`] follow the evaluation of SQuAD
-//! (Rajpurkar et al., 2016) with the rule that HotpotQA (Yang et al., 2018) adds for yes/no
-//! questions, so that figures stand beside published ones. [`supporting_recall`] is about
-//! retrieval alone: which of the documents that hold the answer the agent has been shown.
+//! An answer's worth is what the gold's [comparator](crate::comparators) says of it.
+//! [`supporting_recall`] is about retrieval alone: which of the documents that hold the
+//! answer the agent has been shown.
 //!
 //! A trajectory that something outside stopped has no score at all: [`Outcome`] keeps it
 //! apart from one that earned nothing.
@@ -14,7 +13,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::comparators::Comparison;
 use crate::{Action, Boundary, Budget, Ending, Gold, Node, NodeId, Observation, Tree};
+
+/// What the answers of a tree came to when they were held against the gold, by the step that
+/// gave them: see [`grade`](crate::grade()).
+pub type Compared = BTreeMap<NodeId, Comparison>;
 
 /// What became of one trajectory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,9 +50,14 @@ pub enum Outcome {
 /// What a trajectory that ended by its own doing is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// Whether the answer equals a gold answer after normalisation.
+    /// Whether the answer equals a gold answer under the strict semantics of the gold's
+    /// comparator: after normalisation where answers are words, in its result where the
+    /// answer is a query.
     pub exact_match: bool,
-    /// Overlap with the nearest gold answer, 0 to 1.
+    /// Whether it does under the relaxed ones.
+    pub relaxed: bool,
+    /// How near it is to the nearest gold answer, 0 to 1: word overlap where answers are
+    /// words.
     pub f1: f64,
     /// Share of the supporting documents retrieved, 0 to 1; `None` if the gold lists none.
     pub supporting_recall: Option<f64>,
@@ -68,8 +77,9 @@ impl Outcome {
 
 /// What became of the trajectory that ends in `leaf`.
 ///
-/// A node that does not exist, has children or has no ending is [`Outcome::Unfinished`].
-pub fn outcome(tree: &Tree, leaf: NodeId, gold: &Gold) -> Outcome {
+/// A node that does not exist, has children or has no ending is [`Outcome::Unfinished`], as
+/// is an answer that has not been compared.
+pub fn outcome(tree: &Tree, leaf: NodeId, gold: &Gold, compared: &Compared) -> Outcome {
     let (Some(ending), Some(node)) = (tree.ending(leaf), tree.get(leaf)) else {
         return Outcome::Unfinished;
     };
@@ -77,43 +87,56 @@ pub fn outcome(tree: &Tree, leaf: NodeId, gold: &Gold) -> Outcome {
         Action::Answer { text } => Some(text.as_str()),
         Action::Calls { .. } | Action::Malformed { .. } => None,
     };
+    let answer = answer.zip(compared.get(&leaf));
     outcome_of(ending, answer, &tree.path(leaf), gold)
 }
 
 /// What became of each trajectory of a tree: one a leaf, in the order of the leaves, or one
 /// in all where the tree ended before its first step.
-pub fn outcomes(tree: &Tree, gold: &Gold) -> Vec<Outcome> {
+pub fn outcomes(tree: &Tree, gold: &Gold, compared: &Compared) -> Vec<Outcome> {
     let stillborn = tree.stillborn().map(|ending| outcome_of(ending, None, &[], gold));
-    let grown = tree.leaves().into_iter().map(|leaf| outcome(tree, leaf, gold));
+    let leaves = tree.leaves().into_iter();
+    let grown = leaves.map(|leaf| outcome(tree, leaf, gold, compared));
     stillborn.into_iter().chain(grown).collect()
 }
 
 fn outcome_of(
     ending: &Ending,
-    answer: Option<&str>,
+    answer: Option<(&str, &Comparison)>,
     path: &[(NodeId, &Arc<Node>)],
     gold: &Gold,
 ) -> Outcome {
     let supporting_recall = || supporting_recall(path, gold);
     match (ending, answer) {
-        (Ending::Answered, Some(answer)) => {
-            let golds = gold.answers();
+        (Ending::Answered, Some((answer, comparison))) => {
             let score = Score {
-                exact_match: exact_match(answer, &golds),
-                f1: token_f1(answer, &golds),
+                exact_match: comparison.strict,
+                relaxed: comparison.relaxed,
+                f1: comparison.value,
                 supporting_recall: supporting_recall(),
             };
             Outcome::Answered { answer: answer.to_owned(), score }
         }
-        // A record cut off between an answer and what was to follow it.
+        // A record cut off between an answer and what was to follow it, or not compared.
         (Ending::Answered, None) => Outcome::Unfinished,
         (Ending::Exhausted { budget }, _) => {
             let supporting_recall = supporting_recall();
-            let score = Score { exact_match: false, f1: 0.0, supporting_recall };
+            let (exact_match, relaxed, f1) = (false, false, 0.0);
+            let score = Score { exact_match, relaxed, f1, supporting_recall };
             Outcome::Exhausted { budget: *budget, score }
         }
         (Ending::Aborted { boundary, .. }, _) => Outcome::Aborted { boundary: *boundary },
     }
+}
+
+/// The answers of a tree, by the step that gave them.
+pub(crate) fn answers(tree: &Tree) -> impl Iterator<Item = (NodeId, &str)> {
+    tree.leaves().into_iter().filter_map(|leaf| {
+        match &tree.get(leaf)?.step.proposal.action {
+            Action::Answer { text } => Some((leaf, text.as_str())),
+            Action::Calls { .. } | Action::Malformed { .. } => None,
+        }
+    })
 }
 
 /// The share of the gold's supporting documents, 0 to 1, among the documents that the
@@ -135,142 +158,13 @@ pub fn document_ids(observation: &Observation) -> impl Iterator<Item = &str> {
     ids.filter_map(|id| id.and_then(Value::as_str))
 }
 
-/// An answer in the form in which answers are compared: lower case, without ASCII
-/// punctuation, without the words `a`, `an` and `the`, with single spaces between words.
-///
-/// A word ends where letters and digits of any script end, as in the SQuAD evaluation:
-/// `thesis` keeps its head, while `the–end` loses its article.
-pub fn normalise_answer(text: &str) -> String {
-    let mut bare = text.to_lowercase();
-    bare.retain(|character| !character.is_ascii_punctuation());
-    let mut spaced = String::with_capacity(bare.len());
-    let mut rest = bare.as_str();
-    while !rest.is_empty() {
-        let outside = |character: char| !character.is_alphanumeric();
-        let (word, after) = rest.split_at(rest.find(outside).unwrap_or(rest.len()));
-        spaced.push_str(if matches!(word, "a" | "an" | "the") { " " } else { word });
-        let gap = after.find(char::is_alphanumeric).unwrap_or(after.len());
-        spaced.push_str(&after[..gap]);
-        rest = &after[gap..];
-    }
-    let words: Vec<&str> = spaced.split_whitespace().collect();
-    words.join(" ")
-}
-
-/// Whether an answer equals one of the gold answers after normalisation. False without a
-/// gold answer.
-pub fn exact_match(answer: &str, golds: &[&str]) -> bool {
-    let answer = normalise_answer(answer);
-    golds.iter().any(|gold| normalise_answer(gold) == answer)
-}
-
-/// The largest F1, 0 to 1, between the words of an answer and those of a gold answer, words
-/// counted as often as they stand. Zero without a gold answer.
-///
-/// Where either side is `yes`, `no` or `noanswer` nothing but equality counts: a sentence
-/// that merely contains a "no" earns nothing (HotpotQA). Where either side has no words left
-/// after normalisation the F1 is 1 if both have none and 0 otherwise (SQuAD 2.0), so that an
-/// exact match is never worth less than 1 here.
-pub fn token_f1(answer: &str, golds: &[&str]) -> f64 {
-    let answer = normalise_answer(answer);
-    let f1 = |gold: &&str| f1_of_normalised(&answer, &normalise_answer(gold));
-    golds.iter().map(f1).fold(0.0, f64::max)
-}
-
-fn f1_of_normalised(answer: &str, gold: &str) -> f64 {
-    let all_or_nothing = |text: &str| matches!(text, "" | "yes" | "no" | "noanswer");
-    if answer == gold {
-        return 1.0;
-    }
-    if all_or_nothing(answer) || all_or_nothing(gold) {
-        return 0.0;
-    }
-    let (answer, gold) = (word_counts(answer), word_counts(gold));
-    let shared: u64 = answer
-        .iter()
-        .filter_map(|(word, count)| gold.get(word).map(|other| *count.min(other)))
-        .sum();
-    let total: u64 = answer.values().chain(gold.values()).sum();
-    // The harmonic mean of shared/answer and shared/gold, without dividing by zero.
-    2.0 * shared as f64 / total as f64
-}
-
-fn word_counts(normalised: &str) -> BTreeMap<&str, u64> {
-    let mut counts = BTreeMap::new();
-    for word in normalised.split(' ') {
-        *counts.entry(word).or_default() += 1;
-    }
-    counts
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+    use crate::comparators::Text;
     use crate::{Digest, Fault, Proposal, Step, TaskId, ToolCall};
-
-    #[test]
-    fn answers_normalise_as_in_squad() {
-        for (text, expected) in [
-            ("The  Quick, brown fox!", "quick brown fox"),
-            ("A thesis on Athens and Ann", "thesis on athens and ann"),
-            ("an-the-a", "anthea"),
-            ("the–end", "–end"),
-            ("1,234.5", "12345"),
-            ("ÉCOLE de l'Été", "école de lété"),
-            ("\u{a0}東京\u{3000}the タワー\n", "東京 タワー"),
-            ("the", ""),
-            ("…", "…"),
-            ("", ""),
-            ("snake_case", "snakecase"),
-        ] {
-            assert_eq!(normalise_answer(text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn f1_counts_words_and_treats_yes_and_no_apart() {
-        for (answer, golds, expected) in [
-            ("the red fox", &["red fox"][..], 1.0),
-            ("red fox", &["red panda"], 0.5),
-            ("red red fox", &["red panda"], 0.4),
-            ("red red", &["red red"], 1.0),
-            ("fox", &["panda", "fox cub"], 2.0 / 3.0),
-            ("yes", &["Yes."], 1.0),
-            ("no", &["no way out"], 0.0),
-            ("yes it is", &["yes"], 0.0),
-            ("noanswer", &["noanswer given"], 0.0),
-            ("", &["the"], 1.0),
-            ("", &["fox"], 0.0),
-            ("fox", &["a"], 0.0),
-            ("1,000", &["1000"], 1.0),
-            ("fox", &[], 0.0),
-        ] {
-            let found = token_f1(answer, golds);
-            assert!((found - expected).abs() < 1e-12, "{answer:?} {golds:?}: {found}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn normalising_is_bounded_and_f1_is_a_similarity(
-            left in "(the|a|red|Fox|,| |é|–|yes|\\PC){0,12}",
-            right in "(the|a|red|Fox|,| |é|–|yes|\\PC){0,12}",
-        ) {
-            let f1 = token_f1(&left, &[&right]);
-            prop_assert!((0.0..=1.0).contains(&f1));
-            prop_assert_eq!(f1, token_f1(&right, &[&left]));
-            prop_assert_eq!(token_f1(&left, &[&right, &left]), 1.0);
-            if exact_match(&left, &[&right]) {
-                prop_assert_eq!(f1, 1.0);
-            }
-            let normalised = normalise_answer(&left);
-            prop_assert!(!normalised.contains("  ") && normalised.trim() == normalised);
-            prop_assert!(!normalised.split(' ').any(|w| matches!(w, "a" | "an" | "the")));
-        }
-    }
 
     fn node(parent: Option<u32>, action: Action, documents: &[&str]) -> Arc<Node> {
         let documents: Vec<Value> =
@@ -322,9 +216,16 @@ mod tests {
         {
             tree.end(Some(NodeId(leaf)), ending).expect("the leaf is there");
         }
-        let right = Score { exact_match: true, f1: 1.0, supporting_recall: Some(0.5) };
-        let spent = Score { exact_match: false, f1: 0.0, supporting_recall: Some(1.0) };
-        let found = outcomes(&tree, &gold);
+        let score = |right, f1, recall| Score {
+            exact_match: right,
+            relaxed: right,
+            f1,
+            supporting_recall: Some(recall),
+        };
+        let (right, spent) = (score(true, 1.0, 0.5), score(false, 0.0, 1.0));
+        let comparison = Text {}.compare("a vulpes", &gold.answers());
+        let compared = Compared::from([(NodeId(1), comparison)]);
+        let found = outcomes(&tree, &gold, &compared);
         assert_eq!(
             found,
             [
@@ -335,7 +236,7 @@ mod tests {
             ]
         );
         assert_eq!(found.iter().filter_map(Outcome::score).count(), 2);
-        assert_eq!(outcome(&tree, NodeId(77), &gold), Outcome::Unfinished);
+        assert_eq!(outcome(&tree, NodeId(77), &gold, &compared), Outcome::Unfinished);
         let bare = Gold(json!({"answer": "x"}));
         assert_eq!(supporting_recall(&tree.path(NodeId(2)), &bare), None);
         let json = serde_json::to_value(&found[1]).expect("outcomes serialise");
@@ -346,11 +247,17 @@ mod tests {
     fn a_tree_that_never_began_has_one_outcome() {
         let gold = Gold(json!({"answer": "x", "supporting": ["d"]}));
         let mut tree = Tree::new(TaskId("t".into()));
-        assert_eq!(outcomes(&tree, &gold), []);
+        let none = Compared::new();
+        assert_eq!(outcomes(&tree, &gold, &none), []);
         let ending = Ending::Exhausted { budget: Budget::Context };
         tree.end(None, ending).expect("a tree can always be stillborn");
-        let score = Score { exact_match: false, f1: 0.0, supporting_recall: Some(0.0) };
+        let score = Score {
+            exact_match: false,
+            relaxed: false,
+            f1: 0.0,
+            supporting_recall: Some(0.0),
+        };
         let expected = Outcome::Exhausted { budget: Budget::Context, score };
-        assert_eq!(outcomes(&tree, &gold), [expected]);
+        assert_eq!(outcomes(&tree, &gold, &none), [expected]);
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::{
-    ActError, Digest, Environment, Episode, Evidence, NodeId, Observation, Step, TaskId,
-    Tree, Verdict,
+    ActError, CallCache, Digest, Environment, Episode, Evidence, NodeId, Observation,
+    Step, Task, TaskId, Tree, Verdict,
 };
 
 /// The first place where executing again gave something else than the record says.
@@ -65,9 +65,10 @@ impl fmt::Display for Divergence {
 /// Pass an episode without a cache, or nothing is executed twice.
 pub async fn replay(
     environment: &Environment,
+    task: &Task,
     tree: &Tree,
 ) -> Result<Option<Divergence>, ActError> {
-    let mut states = States::new(environment, tree);
+    let mut states = States::new(environment, task, tree);
     for (id, node) in tree.nodes() {
         let mut episode = states.before(id);
         let step = episode.act(node.step.proposal.clone()).await?;
@@ -80,14 +81,37 @@ pub async fn replay(
     Ok(None)
 }
 
+/// A fork of the state after a step, got by executing the path to it; `None` is the state
+/// before the first step. With the cache of a run only what is not remembered is executed.
+///
+/// # Panics
+///
+/// If the tree has no such step.
+pub async fn fork<'e>(
+    environment: &'e Environment,
+    task: &Task,
+    tree: &Tree,
+    after: Option<NodeId>,
+    cache: Option<&'e CallCache>,
+) -> Result<Episode<'e>, ActError> {
+    let mut episode = Episode::new(environment, &task.inputs, cache);
+    let Some(after) = after else { return Ok(episode) };
+    assert!(tree.get(after).is_some(), "task {}: there is no step {after}", task.id);
+    for (_, node) in tree.path(after) {
+        episode.act(node.step.proposal.clone()).await?;
+    }
+    Ok(episode)
+}
+
 /// Executes the evidence of verdicts again, each call on a fork of the state before the step
 /// that the verdict is about. Returns the first divergence and how many calls were made.
 pub async fn replay_evidence(
     environment: &Environment,
+    task: &Task,
     tree: &Tree,
     verdicts: &[Verdict],
 ) -> Result<(Option<Divergence>, u64), ActError> {
-    let mut states = States::new(environment, tree);
+    let mut states = States::new(environment, task, tree);
     let mut calls = 0;
     for (id, node) in tree.nodes() {
         let mut episode = states.before(id);
@@ -116,18 +140,21 @@ pub async fn replay_evidence(
 /// The state after each step that something still hangs on.
 struct States<'e, 't> {
     environment: &'e Environment,
+    task: &'t Task,
     tree: &'t Tree,
     after: BTreeMap<NodeId, (Episode<'e>, usize)>,
 }
 
 impl<'e, 't> States<'e, 't> {
-    fn new(environment: &'e Environment, tree: &'t Tree) -> Self {
-        Self { environment, tree, after: BTreeMap::new() }
+    fn new(environment: &'e Environment, task: &'t Task, tree: &'t Tree) -> Self {
+        Self { environment, task, tree, after: BTreeMap::new() }
     }
 
     fn before(&mut self, node: NodeId) -> Episode<'e> {
         let parent = self.tree.get(node).and_then(|node| node.parent);
-        let Some(parent) = parent else { return Episode::new(self.environment, None) };
+        let Some(parent) = parent else {
+            return Episode::new(self.environment, &self.task.inputs, None);
+        };
         let (episode, left) = self.after.get_mut(&parent).expect("parents come first");
         *left -= 1;
         if *left > 0 {

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::Digest;
 
-/// All state of an episode's tools, by a key that a tool chooses (its own name, as a rule).
+/// All state of an episode's tools, by a key that a tool chooses (its own name, as a rule),
+/// and under `inputs` what the task gave them.
 ///
 /// Cloning is cheap and makes a fork: a change to one is not seen by the other. Two
 /// scratches are the same state exactly if their digests agree. Whatever a tool keeps
@@ -21,7 +22,24 @@ pub struct Scratch {
 
 static EMPTY: LazyLock<Digest> = LazyLock::new(|| digest(&BTreeMap::new()));
 
+/// The key of what the task gives the tools.
+const INPUTS: &str = "inputs";
+
 impl Scratch {
+    /// The state before the first step of a task: what it gives the tools, and nothing else.
+    pub fn of_inputs(inputs: &Value) -> Self {
+        let mut scratch = Self::default();
+        if !inputs.is_null() {
+            scratch.set(INPUTS, inputs.clone());
+        }
+        scratch
+    }
+
+    /// What the task gives the tools, [`Task::inputs`](crate::Task); `null` where nothing is.
+    pub fn inputs(&self) -> &Value {
+        self.get(INPUTS).unwrap_or(&Value::Null)
+    }
+
     /// What is kept under a key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.entries.get(key)
@@ -58,5 +76,9 @@ mod tests {
         assert_ne!(one.digest(), two.digest());
         assert_eq!(one.get("cells"), Some(&serde_json::json!(["x = 1"])));
         assert_ne!(one.digest(), empty);
+        assert_eq!(Scratch::of_inputs(&Value::Null).digest(), empty);
+        let inputs = serde_json::json!({ "database": "rivers" });
+        let given = Scratch::of_inputs(&inputs);
+        assert_eq!((given.inputs(), given.digest() == empty), (&inputs, false));
     }
 }

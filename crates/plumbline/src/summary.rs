@@ -7,7 +7,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{Outcome, Score, outcomes};
+use crate::comparators::Text;
+use crate::outcome::{Compared, Outcome, Score, answers, outcomes};
 use crate::{Boundary, Budget, Gold, TaskId, Tree};
 
 /// How often the questions are resampled for an interval.
@@ -152,16 +153,21 @@ impl Tally {
         Self::default()
     }
 
-    /// Adds every trajectory of a tree. Each tree is to be added once.
-    pub fn add_tree(&mut self, tree: &Tree, gold: &Gold) {
-        for outcome in outcomes(tree, gold) {
+    /// Adds every trajectory of a tree, with what its answers came to. Each tree is to be
+    /// added once.
+    pub fn add_tree(&mut self, tree: &Tree, gold: &Gold, compared: &Compared) {
+        for outcome in outcomes(tree, gold, compared) {
             self.add(tree.task(), gold, &outcome);
         }
     }
 
     /// Counts how the trajectories of a tree ended, where no gold says what they are worth.
     pub fn add_ungraded(&mut self, tree: &Tree) {
-        for outcome in outcomes(tree, &Gold(serde_json::Value::Null)) {
+        let gold = Gold(serde_json::Value::Null);
+        let unequal = |answer| Text {}.compare(answer, &[]);
+        let compared: Compared =
+            answers(tree).map(|(leaf, answer)| (leaf, unequal(answer))).collect();
+        for outcome in outcomes(tree, &gold, &compared) {
             self.endings.add(&outcome);
         }
     }
@@ -306,7 +312,8 @@ mod tests {
 
     fn answered(f1: f64) -> Outcome {
         let exact_match = f1 == 1.0;
-        let score = Score { exact_match, f1, supporting_recall: Some(1.0 - f1) };
+        let (relaxed, supporting_recall) = (f1 >= 0.8, Some(1.0 - f1));
+        let score = Score { exact_match, relaxed, f1, supporting_recall };
         Outcome::Answered { answer: "x".into(), score }
     }
 
@@ -395,7 +402,8 @@ mod tests {
         let mut tally = tally([vec![10], vec![0], vec![10, 0]].iter().enumerate());
         let gold = Gold(json!({"groups": {"hops": 2}}));
         let budget = Budget::Tokens;
-        let score = Score { exact_match: false, f1: 0.0, supporting_recall: None };
+        let (exact_match, relaxed, f1) = (false, false, 0.0);
+        let score = Score { exact_match, relaxed, f1, supporting_recall: None };
         let task = |name: &str| TaskId(name.into());
         tally.add(&task("spent"), &gold, &Outcome::Exhausted { budget, score });
         let boundary = Boundary::Tool;

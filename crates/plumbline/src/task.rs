@@ -47,6 +47,23 @@ impl Gold {
         self.strings("supporting").collect()
     }
 
+    /// The calls that somebody who knows the gold would make before answering, as tool and
+    /// arguments: `solution`, a list of `{"tool", "args"}`. Empty where there is none; what
+    /// is no such list is told in words.
+    pub fn solution(&self) -> Result<Vec<(&str, Value)>, String> {
+        let Some(calls) = self.0.get("solution") else { return Ok(vec![]) };
+        let shape = "field \"solution\": must be a list of {\"tool\", \"args\"}";
+        let calls = calls.as_array().ok_or(shape)?;
+        let read: Option<Vec<_>> = calls
+            .iter()
+            .map(|value| {
+                let args = value.get("args").filter(|args| args.is_object())?;
+                Some((value.get("tool")?.as_str()?, args.clone()))
+            })
+            .collect();
+        read.ok_or_else(|| shape.to_owned())
+    }
+
     /// The groups that results are broken down by, such as `hops` and `type`.
     pub fn groups(&self) -> impl Iterator<Item = (&str, String)> {
         let groups = self.0.get("groups").and_then(Value::as_object);

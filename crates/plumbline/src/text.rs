@@ -222,26 +222,31 @@ pub(crate) fn lists_documents(observation: &Observation) -> bool {
     observation.data().get("documents").is_some_and(Value::is_array)
 }
 
-/// The documents that an observation lists, in its order, each with the part of the text
-/// that follows its title.
+/// The documents that an observation lists, in its order, each with its own text where the
+/// data holds it, else with the part of the observation's text that follows its title.
 pub(crate) fn passages(observation: &Observation) -> Vec<Passage<'_>> {
     let text = observation.text();
     let documents = observation.data().get("documents").and_then(Value::as_array);
     // Where each document's heading begins and ends in the text.
     let mut headings: Vec<(&str, &str, Option<Range<usize>>)> = Vec::new();
+    let mut own: Vec<Option<&str>> = Vec::new();
     let mut at = 0;
     for (index, document) in documents.into_iter().flatten().enumerate() {
         let string = |name| document.get(name).and_then(Value::as_str);
         let Some(id) = string("id") else { continue };
         let title = string("title").unwrap_or("");
-        let heading = heading(text, at, index + 1, title);
+        own.push(string("text"));
+        let heading = match string("text") {
+            Some(_) => None,
+            None => heading(text, at, index + 1, title),
+        };
         at = heading.as_ref().map_or(at, |heading| heading.end);
         headings.push((id, title, heading));
     }
     let mut found: Vec<Passage<'_>> = Vec::with_capacity(headings.len());
     let mut end = text.len();
-    for (id, title, heading) in headings.into_iter().rev() {
-        let shown = heading.map_or("", |heading| {
+    for ((id, title, heading), own) in headings.into_iter().zip(own).rev() {
+        let shown = heading.map_or(own.unwrap_or(""), |heading| {
             let shown = &text[heading.end..end];
             end = heading.start;
             shown.trim_start_matches([':', ')', '"']).trim()
@@ -250,6 +255,39 @@ pub(crate) fn passages(observation: &Observation) -> Vec<Passage<'_>> {
     }
     found.reverse();
     found
+}
+
+/// The texts to read in an observation: titles and texts of its documents where the data holds
+/// them, for then the observation's own text may be their encoding; else that text.
+pub(crate) fn readings(observation: &Observation) -> Vec<&str> {
+    let documents = observation.data().get("documents").and_then(Value::as_array);
+    let mut found = Vec::new();
+    for document in documents.into_iter().flatten() {
+        let string = |name| document.get(name).and_then(Value::as_str);
+        if let Some(text) = string("text") {
+            found.extend(string("title").into_iter().chain([text]));
+        }
+    }
+    if found.is_empty() { vec![observation.text()] } else { found }
+}
+
+/// Where a part of a reading stands in the observation's text: as it is, or as JSON writes it
+/// inside a string. The whole text if it stands there in neither way.
+pub(crate) fn locate(text: &str, reading: &str, part: Range<usize>) -> Range<usize> {
+    if let Some(start) = text.find(reading) {
+        return start + part.start..start + part.end;
+    }
+    let escaped = |plain: &str| {
+        let json = serde_json::to_string(plain).expect("a text serialises");
+        json[1..json.len() - 1].to_owned()
+    };
+    match text.find(&escaped(reading)) {
+        Some(start) => {
+            let start = start + escaped(&reading[..part.start]).len();
+            start..start + escaped(&reading[part]).len()
+        }
+        None => 0..text.len(),
+    }
 }
 
 /// Where the heading of the document of this rank stands at or after byte `at`: `[rank]
@@ -344,6 +382,21 @@ mod tests {
         let odd = observation("x", json!({"documents": [1, {"id": 2}, {"id": "d"}]}));
         assert_eq!(shown(&odd), [pair("d", "")]);
         assert!(lists_documents(&odd) && !lists_documents(&observation("x", json!(1))));
+    }
+
+    #[test]
+    fn documents_with_texts_of_their_own_are_read_there() {
+        let passage = "It is \"tall\".\nÉlan stands.";
+        let encoded = json!({ "result": [passage] }).to_string();
+        let data = json!({"documents": [{"id": "d", "title": "Elm", "text": passage}]});
+        let observation = Observation::Output { text: encoded.clone(), data };
+        assert_eq!(passages(&observation)[0].text, passage);
+        assert_eq!(readings(&observation), ["Elm", passage]);
+        let part = passage.find("Élan").expect("it is there")..passage.len();
+        let found = locate(&encoded, passage, part.clone());
+        assert_eq!(&encoded[found], "Élan stands.");
+        assert_eq!(locate(passage, passage, part.clone()), part);
+        assert_eq!(locate("other", passage, part), 0..5);
     }
 
     proptest! {

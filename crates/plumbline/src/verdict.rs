@@ -52,6 +52,23 @@ impl Sight {
     }
 }
 
+impl fmt::Display for Sight {
+    /// `gold and later steps`, or `the path alone`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen = [
+            (self.gold, "gold"),
+            (self.later, "later steps"),
+            (self.outcome, "the outcome"),
+        ];
+        let seen: Vec<&str> =
+            seen.into_iter().filter_map(|(is, name)| is.then_some(name)).collect();
+        match seen.as_slice() {
+            [] => f.write_str("the path alone"),
+            seen => f.write_str(&seen.join(" and ")),
+        }
+    }
+}
+
 /// One verifier's judgement of one step. Immutable once written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {

@@ -1,4 +1,5 @@
-//! Importers: published question sets become tasks, gold and a pool of documents.
+//! Importers: published question sets become tasks, gold and a pool of documents; others'
+//! trajectories become trees ([`TrajectoryFormat`]).
 //!
 //! One file a format. Everything here is pure: text comes in through a reader that the
 //! caller opened, questions and documents go out one at a time, and what is held between
@@ -10,6 +11,13 @@ mod pool;
 mod record;
 mod two_wiki;
 
+mod agent_process_bench;
+pub(crate) mod chat;
+mod openai_chat;
+mod reflexion;
+mod trajectory;
+mod who_and_when;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -19,6 +27,10 @@ use serde_json::{Value, json};
 
 pub use pool::{Document, DocumentPool, TakenId};
 pub use record::{Place, RECORD_BYTES_MAX, Record, Records};
+pub use trajectory::{
+    Forest, Origin, PlantError, Planted, Trajectory, TrajectoryFormat,
+    TrajectoryFormatError,
+};
 
 use crate::{Gold, Task, TaskId};
 

@@ -35,12 +35,22 @@ impl fmt::Display for Place {
 pub struct Record {
     place: Place,
     value: Value,
+    text: String,
 }
 
 impl Record {
     /// Where it begins.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    pub(super) fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The record as it stands in the file.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     pub(super) fn field(&self, name: &str) -> Field<'_> {
@@ -68,6 +78,10 @@ impl<'a> Field<'a> {
     pub(super) fn get(&self, name: &str) -> Field<'a> {
         let path = format!("{}.{name}", self.path);
         Field { place: self.place, path, value: self.value.get(name).unwrap_or(&ABSENT) }
+    }
+
+    pub(super) fn value(&self) -> &'a Value {
+        self.value
     }
 
     pub(super) fn is_absent(&self) -> bool {
@@ -218,7 +232,8 @@ impl<'a> Records<'a> {
             let message = format!("found {} where a record is due", kind(&value));
             return Err(ImportError::Json { place, message });
         }
-        Ok(Some(Record { place, value }))
+        let text = String::from_utf8(bytes).expect("JSON that was read is UTF-8");
+        Ok(Some(Record { place, value, text }))
     }
 
     /// Finds out how the file is laid out.

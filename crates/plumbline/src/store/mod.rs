@@ -9,14 +9,24 @@
 //!   blobs/<digest>           observations above a size
 //! ```
 //!
+//! An imported run carries more, for there is nothing else to find it by:
+//!
+//! ```text
+//!   environment/             manifest without tools, prompt, tasks, gold
+//!   human.jsonl              what people said about its steps
+//!   origin.jsonl             where each trajectory came from, and what else its source held
+//! ```
+//!
 //! Each file begins with its format and version ([`Version`]). A file that ends in the
 //! middle of a line lost its last write to a crash: that line is dropped. Any other bad line
 //! is an error that names file and line.
 
+mod beside;
 mod format;
 mod reader;
 mod writer;
 
+pub use beside::{Human, read_human, read_origins, write_human, write_origins};
 pub use format::{FORMAT, Host, RunHeader, Version};
 pub use reader::{
     Judged, JudgedTree, ReadError, Recording, read_header, read_verdicts, verifiers,

@@ -19,6 +19,9 @@ use crate::{
 /// A line longer than this is not one of ours.
 const LINE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// What is said of a file that does not begin as ours do.
+const UNTITLED: &str = "the file's first line must say its format: it is not whole";
+
 /// Why a run cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -89,6 +92,9 @@ impl Recording {
                 message,
             };
             let bad_tree = |error: TreeError| bad(error.to_string());
+            if number == 1 && !matches!(line, StepsLine::Format { .. }) {
+                return Err(bad(UNTITLED.to_owned()));
+            }
             match line {
                 StepsLine::Format { name, version } => {
                     check_format(&path, number, &name, STEPS, version)?;
@@ -140,6 +146,10 @@ pub fn read_verdicts(dir: &Path, verifier: &VerifierId) -> Result<Judged, ReadEr
     }
     // Where a tree was judged again, the latest judgement stands.
     read_lines(&path, |line: VerdictsLine<'static>, number| {
+        if number == 1 && !matches!(line, VerdictsLine::Format { .. }) {
+            let (path, message) = (path.clone(), UNTITLED.to_owned());
+            return Err(ReadError::Line { path, line: number, message });
+        }
         match line {
             VerdictsLine::Format { name, version } => {
                 check_format(&path, number, &name, VERDICTS, version)?;
@@ -230,7 +240,7 @@ fn read_blob(blobs: &Path, digest: Digest) -> Result<Observation, ReadError> {
     serde_json::from_slice(&bytes).map_err(|source| error(source.to_string()))
 }
 
-fn check_format(
+pub(super) fn check_format(
     path: &Path,
     line: u64,
     found: &str,
@@ -253,7 +263,7 @@ fn check_version(path: &Path, found: Version) -> Result<(), ReadError> {
 
 /// Reads a file of JSON lines. A last line without its end was torn by a crash and is left
 /// out; it was never acknowledged.
-fn read_lines<T: DeserializeOwned>(
+pub(super) fn read_lines<T: DeserializeOwned>(
     path: &Path,
     mut each: impl FnMut(T, u64) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {

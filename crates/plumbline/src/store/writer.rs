@@ -240,7 +240,7 @@ fn create_dir(dir: &Path) -> Result<(), WriteError> {
         .map_err(|source| WriteError::Io { path: dir.to_owned(), source })
 }
 
-fn to_line<T: serde::Serialize>(line: &T) -> Vec<u8> {
+pub(super) fn to_line<T: serde::Serialize>(line: &T) -> Vec<u8> {
     let mut bytes = serde_json::to_vec(line).expect("a line serialises");
     bytes.push(b'\n');
     bytes

@@ -1,28 +1,88 @@
-//! `answer-correct@1`: the answer is the gold answer.
+//! `answer-correct@2`: the answer is the gold answer.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::verifiers::{Finding, Path, judge_each};
+use crate::comparators::Comparator;
+use crate::verifiers::{Finding, verdict};
 use crate::{
-    Action, Evidence, Gold, NodeId, Seen, Sight, Tree, Verdict, Verifier, VerifierError,
-    VerifierId, Zero, exact_match, token_f1,
+    Action, CallCache, Comparison, Cost, Digest, Environment, Evidence, Gold, NodeId,
+    Seen, Sight, Task, Tree, Verdict, Verifier, VerifierError, VerifierId, Zero, fork,
 };
 
-/// From this F1 on an answer worded otherwise than the gold is not called wrong. It is not
-/// called right either: "not the United States" shares as many words as a fuller name.
-const F1_MIN: f64 = 0.8;
+/// What calls came to that answers were held against: samples answer alike.
+const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Calls an answer good if it equals a gold answer after normalisation, neutral if it shares
-/// most words with one (F1 of at least 0.8), and bad otherwise. The value is the F1, 0 to 1.
-/// Steps that do not answer get no verdict.
-#[derive(Debug)]
+/// Holds an answer against the gold with the gold's own comparator: good if they are equal
+/// under its strict semantics, neutral if only under its relaxed ones, bad otherwise. The
+/// value is the comparator's, 0 to 1. Steps that do not answer get no verdict.
+///
+/// An answer that means nothing until it is executed is executed on a fork of the state in
+/// which it was given, and the execution is the verdict's evidence.
 pub struct AnswerCorrect {
     id: VerifierId,
+    environment: Option<Arc<Environment>>,
+    cache: CallCache,
+}
+
+impl AnswerCorrect {
+    /// For gold whose comparators execute nothing.
+    pub fn new() -> Self {
+        Self {
+            id: VerifierId("answer-correct@2".to_owned()),
+            environment: None,
+            cache: CallCache::new(CACHE_BYTES_MAX),
+        }
+    }
+
+    /// For any gold: what takes execution is executed in this world.
+    pub fn executing(environment: Arc<Environment>) -> Self {
+        Self { environment: Some(environment), ..Self::new() }
+    }
+
+    fn refuse(&self, task: &Task, message: impl Into<String>) -> VerifierError {
+        VerifierError::Task {
+            verifier: self.id.clone(),
+            task: task.id.to_string(),
+            message: message.into(),
+        }
+    }
+
+    /// The comparison of an answer, with what was executed for it.
+    async fn compare(
+        &self,
+        comparator: &Comparator,
+        answer: &str,
+        gold: &Gold,
+        (task, tree, node): (&Task, &Tree, NodeId),
+    ) -> Result<(Comparison, Vec<Evidence>), VerifierError> {
+        let calls = comparator.calls(answer, gold);
+        if calls.is_empty() {
+            return Ok((comparator.compare(answer, gold, &[]), vec![]));
+        }
+        let failed =
+            |message| VerifierError::Failed { verifier: self.id.clone(), message };
+        let environment = self.environment.as_deref().ok_or_else(|| {
+            failed("its comparator executes, and there is no environment".to_owned())
+        })?;
+        let state = fork(environment, task, tree, Some(node), Some(&self.cache)).await;
+        let state = state.map_err(|error| failed(error.to_string()))?;
+        let (mut observed, mut evidence) = (vec![], vec![]);
+        for call in calls {
+            let observation = state.clone().call(&call).await;
+            let observation = observation.map_err(|error| failed(error.to_string()))?;
+            let result = Digest::of_json(&observation);
+            evidence.push(Evidence::Execution { call, result });
+            observed.push(observation);
+        }
+        Ok((comparator.compare(answer, gold, &observed), evidence))
+    }
 }
 
 impl Default for AnswerCorrect {
     fn default() -> Self {
-        Self { id: VerifierId("answer-correct@1".to_owned()) }
+        Self::new()
     }
 }
 
@@ -43,30 +103,36 @@ impl Verifier for AnswerCorrect {
         nodes: &[NodeId],
         seen: Seen<'_>,
     ) -> Result<Vec<Verdict>, VerifierError> {
-        let golds = seen.gold.map(Gold::answers).unwrap_or_default();
-        let Some(preferred) = golds.first() else {
-            return Err(VerifierError::Task {
-                verifier: self.id.clone(),
-                task: seen.task.id.to_string(),
-                message: "it has no gold answer: add \"answer\"".to_owned(),
-            });
-        };
-        let find = |path: &Path<'_>| {
-            let Action::Answer { text } = &path.step.proposal.action else { return None };
-            let f1 = token_f1(text, &golds);
-            let finding = if exact_match(text, &golds) {
-                Finding::good(f1, "the answer is the gold answer".to_owned())
-            } else if f1 >= F1_MIN {
-                let reason = format!("the answer is nearly {preferred:?}");
-                Finding::neutral(Zero::Unknown, f1, reason)
-            } else {
-                Finding::bad(f1, format!("the answer should be {preferred:?}"))
+        let gold = seen.gold.filter(|gold| !gold.answers().is_empty());
+        let gold = gold.ok_or_else(|| {
+            self.refuse(seen.task, "it has no gold answer: add \"answer\"")
+        })?;
+        let comparator = Comparator::of(gold)
+            .map_err(|error| self.refuse(seen.task, error.to_string()))?;
+        let mut verdicts = Vec::new();
+        for &node in nodes {
+            let Some(proposal) = tree.get(node).map(|node| &node.step.proposal) else {
+                continue;
             };
-            let range = 0..path.step.proposal.text.len();
-            let answer = Evidence::Span { node: path.node, observation: None, range };
-            Some(finding.resting_on(vec![answer]))
-        };
-        Ok(judge_each(self, tree, nodes, find))
+            let Action::Answer { text } = &proposal.action else { continue };
+            let place = (seen.task, tree, node);
+            let (comparison, executed) =
+                self.compare(&comparator, text, gold, place).await?;
+            let Comparison { strict, relaxed, value, reason } = comparison;
+            let finding = match (strict, relaxed) {
+                (true, _) => Finding::good(value, reason),
+                (false, true) => Finding::neutral(Zero::Unknown, value, reason),
+                (false, false) => Finding::bad(value, reason),
+            };
+            let calls = u32::try_from(executed.len()).unwrap_or(u32::MAX);
+            let range = 0..proposal.text.len();
+            let mut evidence = vec![Evidence::Span { node, observation: None, range }];
+            evidence.extend(executed);
+            let cost = Cost { calls, tokens: 0 };
+            let finding = finding.resting_on(evidence);
+            verdicts.push(Verdict { cost, ..verdict(self, node, finding) });
+        }
+        Ok(verdicts)
     }
 }
 
@@ -98,8 +164,20 @@ mod tests {
     }
 
     #[test]
-    fn a_task_without_gold_is_refused_by_name() {
+    fn the_gold_chooses_how_answers_are_compared() {
+        let trajectory = r#"
+            ! {"answer": "1250", "comparator": {"type": "number"}}
+            answer $1,250.00 | good 1
+        "#;
+        check(&AnswerCorrect::default(), trajectory);
+    }
+
+    #[test]
+    fn gold_that_cannot_be_used_is_refused_by_name() {
         let refused = refusal(&AnswerCorrect::default(), "answer Oslo |");
         assert!(refused.contains("task t: it has no gold answer"), "{refused}");
+        let trajectory = "! {\"answer\": \"1\", \"comparator\": 7}\nanswer 1 |";
+        let refused = refusal(&AnswerCorrect::default(), trajectory);
+        assert!(refused.contains("task t: field \"comparator\""), "{refused}");
     }
 }

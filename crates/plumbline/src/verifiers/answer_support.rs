@@ -42,9 +42,9 @@ impl Verifier for AnswerSupport {
         &self,
         tree: &Tree,
         nodes: &[NodeId],
-        _seen: Seen<'_>,
+        seen: Seen<'_>,
     ) -> Result<Vec<Verdict>, VerifierError> {
-        Ok(judge_each(self, tree, nodes, find))
+        Ok(judge_each(self, tree, nodes, seen.task, find))
     }
 }
 
@@ -69,15 +69,20 @@ fn find(path: &Path<'_>) -> Option<Finding> {
     let mut coverage_max: f64 = 0.0;
     for (index, (node, step)) in path.earlier.iter().enumerate() {
         for (call, observation) in step.observations.iter().enumerate() {
-            let Observation::Output { text: shown, .. } = observation else { continue };
-            let words = text::normalised_words(shown);
-            if let Some(range) = run(shown, &words, &answer) {
-                let reason = format!("step {node} shows {:?}", &shown[range.clone()]);
-                let observation = u32::try_from(call).ok();
-                let mut evidence =
-                    vec![Evidence::Span { node: *node, observation, range }];
-                evidence.extend(path.execution(index, call));
-                return Some(Finding::good(1.0, reason).resting_on(evidence));
+            let Observation::Output { text: whole, .. } = observation else { continue };
+            let mut words = Vec::new();
+            for shown in text::readings(observation) {
+                let read = text::normalised_words(shown);
+                if let Some(range) = run(shown, &read, &answer) {
+                    let reason = format!("step {node} shows {:?}", &shown[range.clone()]);
+                    let observation = u32::try_from(call).ok();
+                    let range = text::locate(whole, shown, range);
+                    let mut evidence =
+                        vec![Evidence::Span { node: *node, observation, range }];
+                    evidence.extend(path.execution(index, call));
+                    return Some(Finding::good(1.0, reason).resting_on(evidence));
+                }
+                words.extend(read);
             }
             coverage_max = coverage_max.max(coverage(&words, &answer));
         }

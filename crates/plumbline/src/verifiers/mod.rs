@@ -1,32 +1,45 @@
-//! Verifiers that need no model: one file each. What they say rests on the record of what
-//! was executed, so most of it can be executed again.
+//! Verifiers: one file each. All but [`Judge`] need no model: what they say rests on the
+//! record of what was executed, so most of it can be executed again.
 //!
-//! None of them calls a step good merely because nothing is wrong with it: in a view a good
+//! None of those calls a step good merely because nothing is wrong with it: in a view a good
 //! outweighs a neutral, and would hide that a step brought nothing.
 
 mod answer_correct;
 mod answer_support;
+mod judge;
 mod repeat;
 mod retrieval_gain;
+mod sql_prefix;
+mod sql_result;
+mod sql_silent;
 mod well_formed;
+
+/// What those of SQL share.
+mod sql;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::{
-    Cost, Digest, Evidence, Fault, NodeId, Observation, Scratch, Step, StepLabel,
+    Cost, Digest, Evidence, Fault, NodeId, Observation, Scratch, Step, StepLabel, Task,
     ToolCall, Tree, Verdict, Verifier, Zero, text,
 };
 
 pub use answer_correct::AnswerCorrect;
 pub use answer_support::AnswerSupport;
+pub use judge::{Judge, JudgeSettings, Merge};
 pub use repeat::Repeat;
 pub use retrieval_gain::{RetrievalGain, RetrievalGainGold};
+pub use sql_prefix::SqlPrefix;
+pub use sql_result::SqlResult;
+pub use sql_silent::SqlSilent;
 pub use well_formed::WellFormed;
 
 /// The path up to the step that is judged.
 struct Path<'t> {
+    /// The digest of the tools' state before the first step.
+    root: Digest,
     earlier: Vec<(NodeId, &'t Step)>,
     node: NodeId,
     step: &'t Step,
@@ -75,29 +88,36 @@ fn judge_each(
     verifier: &dyn Verifier,
     tree: &Tree,
     nodes: &[NodeId],
+    task: &Task,
     find: impl Fn(&Path<'_>) -> Option<Finding>,
 ) -> Vec<Verdict> {
+    let root = Scratch::of_inputs(&task.inputs).digest();
     let judge = |node: &NodeId| {
         let nodes = tree.path(*node);
         let mut earlier: Vec<(NodeId, &Step)> =
             nodes.iter().map(|(id, node)| (*id, &node.step)).collect();
         let (node, step) = earlier.pop()?;
-        let Finding { value, label, zero, reason, evidence } =
-            find(&Path { earlier, node, step })?;
-        Some(Verdict {
-            node,
-            verifier: verifier.id().clone(),
-            value,
-            label,
-            zero,
-            confidence: None,
-            reason,
-            evidence,
-            saw: verifier.sight(),
-            cost: Cost::default(),
-        })
+        let finding = find(&Path { root, earlier, node, step })?;
+        Some(verdict(verifier, node, finding))
     };
     nodes.iter().filter_map(judge).collect()
+}
+
+/// A finding as its verifier's verdict.
+fn verdict(verifier: &dyn Verifier, node: NodeId, finding: Finding) -> Verdict {
+    let Finding { value, label, zero, reason, evidence } = finding;
+    Verdict {
+        node,
+        verifier: verifier.id().clone(),
+        value,
+        label,
+        zero,
+        confidence: None,
+        reason,
+        evidence,
+        saw: verifier.sight(),
+        cost: Cost::default(),
+    }
 }
 
 /// A step's calls with what each came to.
@@ -134,7 +154,7 @@ impl Path<'_> {
     /// The digest of the tools' state before a step, given as an index into the path.
     fn scratch_before(&self, step: usize) -> Digest {
         let before = step.checked_sub(1).and_then(|before| self.earlier.get(before));
-        before.map_or_else(|| Scratch::default().digest(), |(_, step)| step.scratch)
+        before.map_or(self.root, |(_, step)| step.scratch)
     }
 
     /// How many bytes of each document, by id, the agent had been shown before this step.

@@ -47,9 +47,9 @@ impl Verifier for Repeat {
         &self,
         tree: &Tree,
         nodes: &[NodeId],
-        _seen: Seen<'_>,
+        seen: Seen<'_>,
     ) -> Result<Vec<Verdict>, VerifierError> {
-        Ok(judge_each(self, tree, nodes, find))
+        Ok(judge_each(self, tree, nodes, seen.task, find))
     }
 }
 

@@ -50,7 +50,7 @@ impl Verifier for RetrievalGain {
             let bears = |passage: &text::Passage<'_>| bears_on(question, path, passage);
             find(path, "document that bears on the question", bears)
         };
-        Ok(judge_each(self, tree, nodes, find))
+        Ok(judge_each(self, tree, nodes, seen.task, find))
     }
 }
 
@@ -97,7 +97,7 @@ impl Verifier for RetrievalGainGold {
             let supports = |passage: &text::Passage<'_>| supporting.contains(passage.id);
             find(path, "supporting document", supports)
         };
-        Ok(judge_each(self, tree, nodes, find))
+        Ok(judge_each(self, tree, nodes, seen.task, find))
     }
 }
 

@@ -57,9 +57,9 @@ pub(crate) fn refusal(verifier: &dyn Verifier, trajectory: &str) -> String {
 }
 
 fn run(verifier: &dyn Verifier, read: &Read) -> Result<Vec<Verdict>, VerifierError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let judged = label(verifier, &read.task, read.gold.as_ref(), &read.tree);
-    runtime.expect("a runtime without drivers").block_on(judged)
+    runtime.expect("a runtime with a clock").block_on(judged)
 }
 
 /// A trajectory, read.

@@ -1,0 +1,433 @@
+//! `plumb score`: measures what labels are worth.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use plumbline::import::Origin;
+use plumbline::store::{Human, Recording, read_human, read_origins};
+use plumbline::{
+    Agreement, HumanLabel, Interval, Labelled, MistakeAgreement, NodeId, Prediction,
+    Rated, StepLabel, TaskId, Verdict, View,
+};
+use serde_json::{Value, json};
+
+use crate::failure::{Blame, Failure, Kind, Result};
+use crate::label::{Verdicts, tasks, verdicts, view};
+use crate::manifest::{EnvironmentFolder, read_jsonl};
+
+/// Seed of the resampling, so that the same run gives the same intervals.
+const SEED: u64 = 0;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ScoreCommand {
+    /// Agreement of a run's labels with labels by people.
+    Labels(LabelsArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LabelsArgs {
+    /// The run's folder.
+    run: PathBuf,
+    /// Labels by people, where the run has none of its own: a human.jsonl, or lines of
+    /// AgentProcessBench for a run imported from it.
+    #[arg(long, value_name = "FILE")]
+    gold: Option<PathBuf>,
+    /// How verdicts become one label a step.
+    #[arg(long, default_value = "strict-local", value_name = "NAME")]
+    view: String,
+    /// Use only this verifier's verdicts; repeat for several. Default: all there are.
+    #[arg(long = "verifier", value_name = "V")]
+    verifiers: Vec<String>,
+    /// Published labels to compare with: DIR/<judge>/*.jsonl.
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+}
+
+pub(crate) fn score(command: &ScoreCommand, json: bool) -> Result<()> {
+    match command {
+        ScoreCommand::Labels(args) => labels(args, json),
+    }
+}
+
+fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
+    let view = view(&args.view)?;
+    let recording = Recording::open(&args.run)?;
+    let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
+    let tasks = tasks(&folder, &recording)?;
+    let origins = read_origins(&args.run)?;
+    let human = human(args, &origins)?;
+    let verdicts = chosen(args, view)?;
+    let mut left_out = BTreeSet::new();
+    let mut predictions = Predictions::new();
+    for (task, tree) in &recording.trees {
+        let own = verdicts.get(task).map_or(&[][..], Vec::as_slice);
+        left_out.extend(
+            own.iter().filter(|v| !view.admits(v)).map(|v| v.verifier.to_string()),
+        );
+        let question = tasks.get(task).map_or("", |task| task.prompt.as_str());
+        let labels = view.labels(question, tree, own);
+        let prediction = |(node, labelled): (NodeId, Labelled<'_>)| {
+            let (label, confidence) = (Some(labelled.label), labelled.confidence());
+            ((task.clone(), node), Prediction { label, confidence })
+        };
+        predictions.extend(labels.into_iter().map(prediction));
+    }
+    let rated = rated(&recording, &human, &predictions);
+    let mut table = Table::default();
+    if let Some(agreement) = Agreement::of(&rated, SEED) {
+        table.rows.push((format!("view {view}"), agreement));
+        for constant in BTreeSet::from([StepLabel::Good, Rated::majority(&rated)]) {
+            let rows = Rated::constant(&rated, constant);
+            let agreement = Agreement::of(&rows, SEED).expect("the same steps");
+            table.rows.push((format!("always {constant}"), agreement));
+        }
+        if let Some(dir) = &args.against {
+            table.judges(dir, &recording, &human, &origins)?;
+        }
+    }
+    let mistakes = mistakes(&recording, &human, &predictions);
+    if table.rows.is_empty() && mistakes.trajectories == 0 {
+        let message = format!(
+            "{}: nobody has labelled its steps; give labels with --gold FILE",
+            args.run.display()
+        );
+        return Err(Failure::say(Kind::Input, message));
+    }
+    let left_out: Vec<String> = left_out.into_iter().collect();
+    if json {
+        let rows: Vec<Value> = table
+            .rows
+            .iter()
+            .map(|(name, agreement)| json!({ "name": name, "agreement": agreement }))
+            .collect();
+        let mistakes = (mistakes.trajectories > 0).then_some(mistakes);
+        println!(
+            "{}",
+            json!({ "labels": rows, "mistakes": mistakes, "left_out": left_out })
+        );
+        return Ok(());
+    }
+    table.print();
+    print_mistakes(&mistakes, &rated_paths(&recording, &human));
+    if !left_out.is_empty() {
+        println!("left out by view {view}: {}", left_out.join(", "));
+    }
+    Ok(())
+}
+
+/// What a labeller says, by step.
+type Predictions = BTreeMap<(TaskId, NodeId), Prediction>;
+
+/// The verdicts asked for. Those that were named and that the view cannot use are an error:
+/// leaving them out silently would score something else than was asked.
+fn chosen(args: &LabelsArgs, view: View) -> Result<Verdicts> {
+    let mut all = verdicts(&args.run)?;
+    if args.verifiers.is_empty() {
+        return Ok(all);
+    }
+    let named = |verdict: &Verdict, name: &String| {
+        verdict.verifier.name() == name || &verdict.verifier.0 == name
+    };
+    let known = plumbline::store::verifiers(&args.run)?;
+    for name in &args.verifiers {
+        if !known.iter().any(|id| id.name() == name || &id.0 == name) {
+            let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "{}: {name:?} has not judged this run; run plumb label --verifier {name} \
+                 first. There are: {}",
+                args.run.display(),
+                known.join(", ")
+            );
+            return Err(Failure::say(Kind::Usage, message));
+        }
+    }
+    for own in all.values_mut() {
+        own.retain(|verdict| args.verifiers.iter().any(|name| named(verdict, name)));
+        view.require(own).blame(Kind::Usage)?;
+    }
+    Ok(all)
+}
+
+fn human(args: &LabelsArgs, origins: &[Origin]) -> Result<Human> {
+    let Some(file) = &args.gold else {
+        return Ok(read_human(&args.run.join("human.jsonl"))?);
+    };
+    let first = crate::manifest::read(file)?;
+    if first.lines().next().is_some_and(|line| line.contains("\"plumbline.human\"")) {
+        return Ok(read_human(file)?);
+    }
+    let mut human = Human::new();
+    let sources = by_key(origins);
+    for (line, row) in read_jsonl::<Value>(file)? {
+        let found = key(&row).and_then(|key| sources.get(&key));
+        let Some(origin) = found else { continue };
+        let of = human.entry(origin.task.clone()).or_default();
+        for (node, label) in labels_of(&row, origin) {
+            let label = label.ok_or_else(|| {
+                let message = "field \"step_labels\": labels are -1, 0 and 1";
+                Failure::say(Kind::Input, format!("{}:{line}: {message}", file.display()))
+            })?;
+            of.push(HumanLabel::Step { node, label });
+        }
+    }
+    Ok(human)
+}
+
+/// The step labels of a tree by people.
+fn steps(labels: &[HumanLabel]) -> BTreeMap<NodeId, StepLabel> {
+    let step = |label: &HumanLabel| match label {
+        HumanLabel::Step { node, label } => Some((*node, *label)),
+        HumanLabel::Final { .. } | HumanLabel::Mistake { .. } => None,
+    };
+    labels.iter().filter_map(step).collect()
+}
+
+/// Each trajectory with its steps that people labelled, beside what a labeller says.
+fn rated(recording: &Recording, human: &Human, predictions: &Predictions) -> Vec<Rated> {
+    let mut rated = Vec::new();
+    for (task, labels) in human {
+        let Some(tree) = recording.trees.get(task) else { continue };
+        let expected = steps(labels);
+        for leaf in tree.leaves() {
+            let nodes = tree.path(leaf).into_iter().map(|(node, _)| node);
+            let step = |node: NodeId| {
+                let prediction = predictions.get(&(task.clone(), node)).copied();
+                let prediction = prediction.unwrap_or(Prediction::NONE);
+                Some((*expected.get(&node)?, prediction))
+            };
+            let steps: Vec<_> = nodes.filter_map(step).collect();
+            if !steps.is_empty() {
+                rated.push(Rated { task: task.clone(), steps });
+            }
+        }
+    }
+    rated
+}
+
+/// The paths that have a mistake marked, with it.
+fn rated_paths(
+    recording: &Recording,
+    human: &Human,
+) -> Vec<(TaskId, Vec<NodeId>, NodeId)> {
+    let mut paths = Vec::new();
+    for (task, labels) in human {
+        let Some(tree) = recording.trees.get(task) else { continue };
+        for label in labels {
+            if let HumanLabel::Mistake { node, leaf, .. } = label {
+                let path = tree.path(*leaf).into_iter().map(|(node, _)| node).collect();
+                paths.push((task.clone(), path, *node));
+            }
+        }
+    }
+    paths
+}
+
+fn mistakes(
+    recording: &Recording,
+    human: &Human,
+    predictions: &Predictions,
+) -> MistakeAgreement {
+    let paths = rated_paths(recording, human);
+    MistakeAgreement::of(paths.iter().map(|(task, path, marked)| {
+        let is_bad = |node: &&NodeId| {
+            let found = predictions.get(&(task.clone(), **node));
+            found.is_some_and(|found| found.label == Some(StepLabel::Bad))
+        };
+        (path.as_slice(), *marked, path.iter().find(is_bad).copied())
+    }))
+}
+
+/// What AgentProcessBench names a trajectory by.
+type Key = (String, u64, u64);
+
+fn key(record: &Value) -> Option<Key> {
+    let number = |name: &str| record.get(name).and_then(Value::as_u64);
+    let source = record.get("data_source").and_then(Value::as_str).unwrap_or("");
+    Some((source.to_owned(), number("query_index")?, number("sample_index")?))
+}
+
+fn by_key(origins: &[Origin]) -> BTreeMap<Key, &Origin> {
+    let pair = |origin| {
+        let Origin { rest, .. }: &Origin = origin;
+        Some((key(rest.get("record")?)?, origin))
+    };
+    origins.iter().filter_map(pair).collect()
+}
+
+/// A record's step labels by our steps; a label that is no label is `None`.
+fn labels_of(row: &Value, origin: &Origin) -> Vec<(NodeId, Option<StepLabel>)> {
+    let labels = row.get("step_labels").and_then(Value::as_object);
+    let mut found = Vec::new();
+    for (index, node) in &origin.messages {
+        let label = labels.and_then(|labels| labels.get(&index.to_string()));
+        let label = label.map(|label| label.as_i64().and_then(StepLabel::from_number));
+        found.extend(label.map(|label| (*node, label)));
+    }
+    found
+}
+
+#[derive(Default)]
+struct Table {
+    rows: Vec<(String, Agreement)>,
+}
+
+impl Table {
+    /// Adds a row for each judge that labelled this run's trajectories, best first. A step or
+    /// trajectory that a judge left out is an abstention.
+    fn judges(
+        &mut self,
+        dir: &Path,
+        recording: &Recording,
+        human: &Human,
+        origins: &[Origin],
+    ) -> Result<()> {
+        let sources = by_key(origins);
+        let mut rows = Vec::new();
+        for judge in entries(dir)?.into_iter().filter(|path| path.is_dir()) {
+            let mut predictions = Predictions::new();
+            for file in entries(&judge)? {
+                if file.extension().is_none_or(|extension| extension != "jsonl") {
+                    continue;
+                }
+                for (_, row) in read_jsonl::<Value>(&file)? {
+                    let found = key(&row).and_then(|key| sources.get(&key));
+                    let Some(origin) = found else { continue };
+                    for (node, label) in labels_of(&row, origin) {
+                        let prediction = Prediction { label, confidence: None };
+                        predictions.insert((origin.task.clone(), node), prediction);
+                    }
+                }
+            }
+            if predictions.is_empty() {
+                continue;
+            }
+            let name =
+                judge.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let rated = rated(recording, human, &predictions);
+            rows.extend(Agreement::of(&rated, SEED).map(|agreement| (name, agreement)));
+        }
+        if rows.is_empty() {
+            let message = format!(
+                "{}: no judge there has labelled a trajectory of this run; --against needs \
+                 DIR/<judge>/*.jsonl and a run imported from agentprocessbench",
+                dir.display()
+            );
+            return Err(Failure::say(Kind::Input, message));
+        }
+        let value = |row: &(String, Agreement)| row.1.step_accuracy.value;
+        rows.sort_by(|one, two| value(two).total_cmp(&value(one)));
+        self.rows.extend(rows);
+        Ok(())
+    }
+
+    fn print(&self) {
+        let Some((_, first)) = self.rows.first() else { return };
+        let [good, neutral, bad] = first.classes.map(|class| class.steps);
+        println!(
+            "{} questions, {} trajectories, {} steps labelled by people: {good} good, \
+             {neutral} neutral, {bad} bad",
+            first.questions, first.trajectories, first.steps
+        );
+        println!("in percent, with 95 % intervals clustered by question\n");
+        println!(
+            "{:<30} {:<19} {:<19} {:>11} {:>11} {:>11} {:>8} {:>8}",
+            "",
+            "step accuracy",
+            "first error",
+            "good P/R",
+            "neutral P/R",
+            "bad P/R",
+            "macro F1",
+            "no label"
+        );
+        for (name, agreement) in &self.rows {
+            let percent = |interval: Option<Interval>| match interval {
+                Some(interval) => format!("{:.0}", interval.value * 100.0),
+                None => "-".to_owned(),
+            };
+            let [good, neutral, bad] = agreement.classes.map(|class| {
+                format!("{}/{}", percent(class.precision), percent(class.recall))
+            });
+            println!(
+                "{name:<30} {:<19} {:<19} {good:>11} {neutral:>11} {bad:>11} {:>8.1} {:>8.1}",
+                agreement.step_accuracy,
+                agreement.first_error_accuracy,
+                agreement.macro_f1.value * 100.0,
+                agreement.abstention.value * 100.0,
+            );
+        }
+        println!("\nintervals of the first row:");
+        for class in &first.classes {
+            let show = |interval: Option<Interval>| {
+                interval.map_or_else(|| "-".to_owned(), |interval| interval.to_string())
+            };
+            println!(
+                "{:<9} precision {:<19} recall {}",
+                class.label.to_string(),
+                show(class.precision),
+                show(class.recall)
+            );
+        }
+        println!("macro F1  {}", first.macro_f1);
+        if let Some(covered) = first.covered_accuracy {
+            println!("accuracy where there is a label  {covered}");
+        }
+        if let Some(error) = first.calibration_error {
+            println!(
+                "\nconfidence  steps  mean   accuracy   (calibration error {error:.3})"
+            );
+            for bin in &first.reliability {
+                let (from, to) = (bin.from, bin.from + 0.1);
+                println!(
+                    "{from:.1}-{to:.1}     {:>5}  {:.3}  {:.3}",
+                    bin.steps, bin.confidence, bin.accuracy
+                );
+            }
+        }
+    }
+}
+
+fn print_mistakes(mistakes: &MistakeAgreement, paths: &[(TaskId, Vec<NodeId>, NodeId)]) {
+    let MistakeAgreement { trajectories, exact, near, silent } = mistakes;
+    if *trajectories == 0 {
+        return;
+    }
+    let percent = |count: &u64| 100.0 * *count as f64 / *trajectories as f64;
+    println!("{trajectories} trajectories with a step marked as the mistake");
+    println!("first bad step is that step         {:>5.1}", percent(exact));
+    println!("within one step of it               {:>5.1}", percent(near));
+    println!("no step called bad                  {:>5.1}", percent(silent));
+    let constant = |at: &dyn Fn(&[NodeId]) -> Option<NodeId>| {
+        MistakeAgreement::of(
+            paths.iter().map(|(_, path, marked)| (path.as_slice(), *marked, at(path))),
+        )
+    };
+    let first = constant(&|path| path.first().copied());
+    let last = constant(&|path| path.last().copied());
+    println!("always the first step               {:>5.1}", percent(&first.exact));
+    println!("always the last step                {:>5.1}", percent(&last.exact));
+    let chance: f64 = paths.iter().map(|(_, path, _)| 1.0 / path.len() as f64).sum();
+    println!(
+        "a step at random                    {:>5.1}",
+        100.0 * chance / *trajectories as f64
+    );
+}
+
+/// What lies in a folder, in order.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let fail = |error: std::io::Error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                Kind::Input
+            }
+            _ => Kind::External,
+        };
+        Failure::say(kind, format!("{}: {error}", dir.display()))
+    };
+    let entries = fs::read_dir(dir).map_err(fail)?;
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| Ok(entry.map_err(fail)?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,20 @@
+//! Chat messages with tool calls, one trajectory a line.
+
+use serde_json::Value;
+
+use crate::Step;
+use crate::import::chat;
+use crate::python_json::python_json;
+
+/// A line of the format from what an [`Origin`](crate::import::Origin) kept beside the steps
+/// of its path, byte for byte as the source had it. `None` if that is no chat.
+pub fn line(rest: &Value, steps: &[&Step]) -> Option<String> {
+    if let Some(line) = rest.get("line").and_then(Value::as_str) {
+        return Some(line.to_owned());
+    }
+    let mut record = rest.get("record")?.as_object()?.clone();
+    let marks = rest.get("marks")?.as_array()?;
+    let field = rest.get("field")?.as_str()?;
+    *record.get_mut(field)? = Value::Array(chat::write(marks, steps)?);
+    Some(python_json(&record))
+}

@@ -1,0 +1,287 @@
+//! Trajectories that somebody else recorded, in our terms.
+//!
+//! One record is one trajectory. It becomes a path of steps; what the source says about the
+//! right answer becomes gold, what people said becomes [`HumanLabel`]s, and what our nouns do
+//! not hold goes into its [`Origin`], from which the source's own record can be written
+//! again. Nothing of gold or labels is in a step.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::record::Record;
+use super::{ImportError, agent_process_bench, openai_chat, reflexion, who_and_when};
+use crate::protocol::Protocol;
+use crate::{Ending, Gold, HumanLabel, Node, NodeId, Step, Task, TaskId, Tree};
+
+/// A published layout of recorded trajectories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrajectoryFormat {
+    /// AgentProcessBench: chat messages with a human label on each assistant message.
+    AgentProcessBench,
+    /// Chat messages with tool calls, as endpoints of the OpenAI kind take them: a line holds
+    /// them under `messages` or `traj`.
+    OpenaiChat,
+    /// Reflexion's ReAct logs: thought, action, observation.
+    Reflexion,
+    /// Who&When: a conversation of several agents, and which message was the mistake.
+    WhoAndWhen,
+}
+
+impl TrajectoryFormat {
+    /// Every format, in the order they are listed to users.
+    pub const ALL: [TrajectoryFormat; 4] = [
+        TrajectoryFormat::AgentProcessBench,
+        TrajectoryFormat::OpenaiChat,
+        TrajectoryFormat::Reflexion,
+        TrajectoryFormat::WhoAndWhen,
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            TrajectoryFormat::AgentProcessBench => "agentprocessbench",
+            TrajectoryFormat::OpenaiChat => "openai-chat",
+            TrajectoryFormat::Reflexion => "reflexion",
+            TrajectoryFormat::WhoAndWhen => "who-and-when",
+        }
+    }
+
+    /// How the messages of an imported step are written.
+    pub fn protocol(self) -> Protocol {
+        match self {
+            TrajectoryFormat::Reflexion => Protocol::React,
+            _ => Protocol::Hermes,
+        }
+    }
+
+    /// Reads one trajectory.
+    pub fn read(self, record: &Record) -> Result<Trajectory, ImportError> {
+        match self {
+            TrajectoryFormat::AgentProcessBench => agent_process_bench::read(record),
+            TrajectoryFormat::OpenaiChat => openai_chat::read(record),
+            TrajectoryFormat::Reflexion => reflexion::read(record),
+            TrajectoryFormat::WhoAndWhen => who_and_when::read(record),
+        }
+    }
+}
+
+impl fmt::Display for TrajectoryFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no format of trajectories.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no format of trajectories is called {0:?}; there are: agentprocessbench, openai-chat, \
+     reflexion, who-and-when"
+)]
+pub struct TrajectoryFormatError(String);
+
+impl FromStr for TrajectoryFormat {
+    type Err = TrajectoryFormatError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|format| format.name() == name);
+        known.ok_or_else(|| TrajectoryFormatError(name.to_owned()))
+    }
+}
+
+/// One recorded trajectory. Its nodes are numbered from 0 along the path.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trajectory {
+    /// What it is about. Trajectories of one task share its id.
+    pub task: Task,
+    /// What is known of the right answer.
+    pub gold: Option<Gold>,
+    /// What happened.
+    pub steps: Vec<Step>,
+    /// How it ended.
+    pub ending: Ending,
+    /// What people said about it.
+    pub human: Vec<HumanLabel>,
+    /// What the source calls it.
+    pub key: Value,
+    /// The step of each message that is one, by the message's index in the source.
+    pub messages: BTreeMap<u32, NodeId>,
+    /// What the source's record held beyond all this.
+    pub rest: Value,
+}
+
+/// Where a trajectory of a run came from: a line of `origin.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// The tree it hangs in.
+    pub task: TaskId,
+    /// Its last step; `None` if it has no step.
+    pub leaf: Option<NodeId>,
+    /// What the source calls it, such as `{"query_index": 2, "sample_index": 0}`.
+    pub key: Value,
+    /// The source's index of each message that is a step, and that step, in order.
+    pub messages: Vec<(u32, NodeId)>,
+    /// What the source's record held beyond what steps, gold and labels hold.
+    pub rest: Value,
+}
+
+/// Why a trajectory cannot join those of its task.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PlantError {
+    /// The question is not the one that the task has.
+    #[error(
+        "task {task} has another question than an earlier trajectory of that task; \
+         correct the record or leave it out"
+    )]
+    Question {
+        /// The task.
+        task: TaskId,
+    },
+    /// The gold is not the one that the task has.
+    #[error(
+        "task {task} has another right answer than an earlier trajectory of that task; \
+         correct the record or leave it out"
+    )]
+    Gold {
+        /// The task.
+        task: TaskId,
+    },
+}
+
+/// The trees that trajectories are hung into, one a task, with tasks and gold beside them.
+#[derive(Debug, Default)]
+pub struct Forest {
+    trees: BTreeMap<TaskId, Tree>,
+    tasks: Vec<Task>,
+    gold: BTreeMap<TaskId, Gold>,
+}
+
+/// What hanging one trajectory into its tree added.
+#[derive(Debug)]
+pub struct Planted {
+    /// The nodes that are new.
+    pub nodes: Vec<(NodeId, Arc<Node>)>,
+    /// The last of them.
+    pub leaf: Option<NodeId>,
+    /// How the trajectory ended.
+    pub ending: Ending,
+    /// What people said, with the nodes' numbers in the tree.
+    pub human: Vec<HumanLabel>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl Forest {
+    /// Hangs a trajectory into the tree of its task, as a branch of its own.
+    pub fn plant(&mut self, trajectory: Trajectory) -> Result<Planted, PlantError> {
+        let Trajectory { task, gold, steps, ending, human, key, messages, rest } =
+            trajectory;
+        let id = task.id.clone();
+        match self.tasks.iter().find(|known| known.id == id) {
+            None => self.tasks.push(task),
+            Some(known) if *known == task => {}
+            Some(_) => return Err(PlantError::Question { task: id }),
+        }
+        if let Some(gold) = gold {
+            let known = self.gold.entry(id.clone()).or_insert_with(|| gold.clone());
+            if *known != gold {
+                return Err(PlantError::Gold { task: id });
+            }
+        }
+        let tree = self.trees.entry(id.clone()).or_insert_with(|| Tree::new(id.clone()));
+        let offset = tree.next_id().0;
+        let mut nodes = Vec::with_capacity(steps.len());
+        let mut leaf = None;
+        for step in steps {
+            let node = Arc::new(Node { parent: leaf, step });
+            let node_id =
+                tree.push(Arc::clone(&node)).expect("its parent is in the tree");
+            leaf = Some(node_id);
+            nodes.push((node_id, node));
+        }
+        tree.end(leaf, ending.clone()).expect("the leaf is in the tree");
+        let human = human.into_iter().map(|label| label.shifted(offset)).collect();
+        let shift = |(index, node): (u32, NodeId)| (index, NodeId(node.0 + offset));
+        let messages = messages.into_iter().map(shift).collect();
+        let origin = Origin { task: id, leaf, key, messages, rest };
+        Ok(Planted { nodes, leaf, ending, human, origin })
+    }
+
+    /// The tasks, in the order they came.
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
+    /// The gold by task.
+    pub fn gold(&self) -> &BTreeMap<TaskId, Gold> {
+        &self.gold
+    }
+
+    /// The trees by task.
+    pub fn trees(&self) -> &BTreeMap<TaskId, Tree> {
+        &self.trees
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::record::Records;
+    use super::*;
+
+    pub(in super::super) fn try_read(
+        format: TrajectoryFormat,
+        text: &str,
+    ) -> Result<Vec<Trajectory>, ImportError> {
+        let mut bytes = text.as_bytes();
+        Records::new("sample.jsonl", &mut bytes)
+            .map(|record| format.read(&record?))
+            .collect()
+    }
+
+    pub(in super::super) fn read(
+        format: TrajectoryFormat,
+        text: &str,
+    ) -> Vec<Trajectory> {
+        try_read(format, text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(in super::super) fn refusal(format: TrajectoryFormat, text: &str) -> String {
+        try_read(format, text).expect_err("it is refused").to_string()
+    }
+
+    #[test]
+    fn samples_of_a_task_become_branches_of_one_tree() {
+        let line = |sample: u32, question: &str| {
+            serde_json::json!({
+                "query_index": 1, "sample_index": sample, "question": question,
+                "messages": [{"role": "user", "content": "U"},
+                    {"role": "assistant", "content": "<answer>x</answer>"}],
+                "step_labels": {"1": -1}, "final_label": -1,
+            })
+            .to_string()
+        };
+        let format = TrajectoryFormat::AgentProcessBench;
+        let mut forest = Forest::default();
+        for sample in 0..2 {
+            let trajectory = read(format, &line(sample, "Who?")).remove(0);
+            let planted = forest.plant(trajectory).expect("they fit");
+            assert_eq!(planted.leaf, Some(NodeId(sample)));
+            assert_eq!(planted.origin.messages, [(1, NodeId(sample))]);
+            assert!(planted.human.iter().all(|label| match label {
+                HumanLabel::Step { node, .. } | HumanLabel::Final { node, .. } => {
+                    node.0 == sample
+                }
+                HumanLabel::Mistake { .. } => false,
+            }));
+        }
+        assert_eq!(forest.tasks().len(), 1);
+        assert_eq!(forest.trees().values().next().map(Tree::len), Some(2));
+        let other = read(format, &line(2, "Where?")).remove(0);
+        assert!(matches!(forest.plant(other), Err(PlantError::Question { .. })));
+    }
+}

@@ -1,0 +1,135 @@
+//! What lies beside the steps of an imported run: what people said about them, and where each
+//! trajectory came from. Both are written once, whole.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::format::{FORMAT, Version};
+use super::reader::{ReadError, check_format, read_lines};
+use super::writer::{WriteError, to_line, write_atomically};
+use crate::import::Origin;
+use crate::{HumanLabel, TaskId};
+
+const HUMAN: &str = "plumbline.human";
+const ORIGIN: &str = "plumbline.origin";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum HumanLine<'a> {
+    Format { name: Cow<'a, str>, version: Version },
+    Human { task: Cow<'a, TaskId>, label: Cow<'a, HumanLabel> },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum OriginLine<'a> {
+    Format { name: Cow<'a, str>, version: Version },
+    Trajectory { origin: Cow<'a, Origin> },
+}
+
+/// What people said about the steps of a run, by task.
+pub type Human = BTreeMap<TaskId, Vec<HumanLabel>>;
+
+/// Writes `human.jsonl`.
+pub fn write_human(run: &Path, human: &Human) -> Result<(), WriteError> {
+    let first = HumanLine::Format { name: Cow::Borrowed(HUMAN), version: FORMAT };
+    let lines = human.iter().flat_map(|(task, labels)| {
+        labels.iter().map(|label| HumanLine::Human {
+            task: Cow::Borrowed(task),
+            label: Cow::Borrowed(label),
+        })
+    });
+    write(&run.join("human.jsonl"), [first].into_iter().chain(lines))
+}
+
+/// Reads a file of what people said: a run's own `human.jsonl`, or another of its kind.
+/// Empty if there is none.
+pub fn read_human(path: &Path) -> Result<Human, ReadError> {
+    let mut human = Human::new();
+    read(path, |line: HumanLine<'static>, number| {
+        match line {
+            HumanLine::Format { name, version } => {
+                check_format(path, number, &name, HUMAN, version)?;
+            }
+            HumanLine::Human { task, label } => {
+                human.entry(task.into_owned()).or_default().push(label.into_owned());
+            }
+        }
+        Ok(())
+    })?;
+    Ok(human)
+}
+
+/// Writes `origin.jsonl`.
+pub fn write_origins(run: &Path, origins: &[Origin]) -> Result<(), WriteError> {
+    let first = OriginLine::Format { name: Cow::Borrowed(ORIGIN), version: FORMAT };
+    let lines =
+        origins.iter().map(|o| OriginLine::Trajectory { origin: Cow::Borrowed(o) });
+    write(&run.join("origin.jsonl"), [first].into_iter().chain(lines))
+}
+
+/// Where a run's trajectories came from, in the order they came. Empty if it was not
+/// imported.
+pub fn read_origins(run: &Path) -> Result<Vec<Origin>, ReadError> {
+    let path = run.join("origin.jsonl");
+    let mut origins = Vec::new();
+    read(&path, |line: OriginLine<'static>, number| {
+        match line {
+            OriginLine::Format { name, version } => {
+                check_format(&path, number, &name, ORIGIN, version)?;
+            }
+            OriginLine::Trajectory { origin } => origins.push(origin.into_owned()),
+        }
+        Ok(())
+    })?;
+    Ok(origins)
+}
+
+fn write<T: Serialize>(
+    path: &Path,
+    lines: impl Iterator<Item = T>,
+) -> Result<(), WriteError> {
+    let bytes: Vec<u8> = lines.flat_map(|line| to_line(&line)).collect();
+    write_atomically(path, &bytes)
+}
+
+fn read<T: DeserializeOwned>(
+    path: &Path,
+    visit: impl FnMut(T, u64) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
+    if path.exists() { read_lines(path, visit) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NodeId, StepLabel};
+
+    #[test]
+    fn both_files_read_back_and_name_a_bad_line() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("human.jsonl");
+        assert_eq!(read_human(&path).expect("none yet"), Human::new());
+        let label = HumanLabel::Step { node: NodeId(3), label: StepLabel::Bad };
+        let human = Human::from([(TaskId("t".into()), vec![label])]);
+        write_human(dir.path(), &human).expect("it is written");
+        assert_eq!(read_human(&path).expect("it is read"), human);
+        let origin = Origin {
+            task: TaskId("t".into()),
+            leaf: Some(NodeId(3)),
+            key: serde_json::json!({"sample_index": 0}),
+            messages: vec![(2, NodeId(3))],
+            rest: serde_json::Value::Null,
+        };
+        write_origins(dir.path(), std::slice::from_ref(&origin)).expect("written");
+        assert_eq!(read_origins(dir.path()).expect("it is read"), [origin]);
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        std::fs::write(&path, text.replace("\"bad\"", "\"worse\"")).expect("a file");
+        let error = read_human(&path).expect_err("no such label").to_string();
+        assert!(error.contains("human.jsonl:2: "), "{error}");
+    }
+}

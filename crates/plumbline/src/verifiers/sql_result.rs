@@ -1,0 +1,117 @@
+//! `sql-result@1`: a query returns what the gold's query returns.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::comparators::{Comparator, Table};
+use crate::verifiers::sql::{Asked, Bench, CACHE_BYTES_MAX, asked};
+use crate::verifiers::{Finding, verdict};
+use crate::{
+    CallCache, Cost, Environment, Gold, NodeId, Seen, Sight, Tree, Verdict, Verifier,
+    VerifierError, VerifierId, Zero,
+};
+
+/// Holds the result of each query of a step against the gold's, with the gold's own
+/// comparator [`Table`].
+///
+/// An answer is good if the tables are equal under strict semantics; neutral if what differs
+/// is no more than how it is written (the order of columns, more columns than asked for,
+/// rounding, numbers as text); and bad otherwise, also where rows are doubled or lost or stand
+/// in another order than asked for, which relaxed semantics forgive. A query that a step only
+/// tries out is good if its result is the gold's, and has no label otherwise: it need not be
+/// the last. The value is the comparison's, 0 to 1.
+pub struct SqlResult {
+    id: VerifierId,
+    environment: Arc<Environment>,
+    cache: CallCache,
+}
+
+impl SqlResult {
+    /// For runs in this world.
+    pub fn new(environment: Arc<Environment>) -> Self {
+        let (id, cache) =
+            (VerifierId("sql-result@1".to_owned()), CallCache::new(CACHE_BYTES_MAX));
+        Self { id, environment, cache }
+    }
+}
+
+#[async_trait]
+impl Verifier for SqlResult {
+    fn id(&self) -> &VerifierId {
+        &self.id
+    }
+
+    fn sight(&self) -> Sight {
+        Sight::GOLD
+    }
+
+    async fn judge(
+        &self,
+        tree: &Tree,
+        nodes: &[NodeId],
+        seen: Seen<'_>,
+    ) -> Result<Vec<Verdict>, VerifierError> {
+        let Some(gold) = seen.gold else { return Ok(vec![]) };
+        let comparator = Comparator::of(gold).map_err(|error| VerifierError::Task {
+            verifier: self.id.clone(),
+            task: seen.task.id.to_string(),
+            message: error.to_string(),
+        })?;
+        // Other gold says nothing about the results of queries.
+        let Comparator::Table(table) = comparator else { return Ok(vec![]) };
+        let mut verdicts = Vec::new();
+        for &node in nodes {
+            let queries = asked(tree, node);
+            if queries.is_empty() {
+                continue;
+            }
+            let place = (tree, seen.task);
+            let mut bench =
+                Bench::before(node, place, &self.environment, &self.cache, &self.id)
+                    .await?;
+            let mut best: Option<(f64, Finding)> = None;
+            for query in &queries {
+                let Some(found) = hold(query, &table, gold, &mut bench).await? else {
+                    continue;
+                };
+                if best.as_ref().is_none_or(|(value, _)| found.0 > *value) {
+                    best = Some(found);
+                }
+            }
+            if let Some((_, finding)) = best {
+                let cost = Cost { calls: bench.calls, tokens: 0 };
+                verdicts.push(Verdict { cost, ..verdict(self, node, finding) });
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+async fn hold(
+    asked: &Asked<'_>,
+    table: &Table,
+    gold: &Gold,
+    bench: &mut Bench<'_>,
+) -> Result<Option<(f64, Finding)>, VerifierError> {
+    let (mut observed, mut evidence) = (vec![], vec![]);
+    for call in table.calls(asked.sql, gold) {
+        let query = call.args.get("query").and_then(Value::as_str).unwrap_or("");
+        let Some(tried) = bench.try_query(query).await? else { return Ok(None) };
+        observed.push(tried.observation);
+        evidence.push(tried.evidence);
+    }
+    let comparison = table.compare(gold, &observed);
+    let (value, reason) = (comparison.value, comparison.reason.clone());
+    let finding = if comparison.strict {
+        Finding::good(value, reason)
+    } else if !asked.is_answer() {
+        Finding::unlabelled(value, reason)
+    } else if comparison.relaxed && table.is_written_otherwise(gold, &observed) {
+        Finding::neutral(Zero::Unknown, value, reason)
+    } else {
+        Finding::bad(value, reason)
+    };
+    Ok(Some((value, finding.resting_on(evidence))))
+}
