@@ -81,8 +81,7 @@ impl Verifier for PythonGrounded {
                 _ => by_hand(&report.literals, &earlier, seen.task),
             };
             let Some(finding) = finding else { continue };
-            let range = 0..judged.step.proposal.text.len();
-            let span = Evidence::Span { node, observation: None, range };
+            let span = Evidence::message(node, &judged.step);
             let finding = finding.resting_on(vec![evidence, span]);
             let cost = Cost { calls: 1, tokens: 0 };
             verdicts.push(Verdict { cost, ..verdict(self, node, finding) });
