@@ -360,7 +360,9 @@ impl<'s> Script<'s> {
     /// Numbers a tenth larger, whole ones at least by one.
     fn shifted(&self) -> Vec<Vec<Edit>> {
         self.each(|index| {
-            if self.kind(index) != Some(Kind::Number) {
+            // How many rows are looked at makes no difference to anything.
+            let looked = matches!(self.word(index.wrapping_sub(2)), "head" | "tail");
+            if self.kind(index) != Some(Kind::Number) || looked {
                 return None;
             }
             let word = self.word(index);

@@ -141,7 +141,7 @@ def _plumb_probe(earlier, cells):
                     return False
         return True
 
-    def inspect(tree, before):
+    def inspect(tree, before, shapes):
         """What can be said of a cell's text, given what its names meant before."""
         for index, node in enumerate(tree.body):
             last = index == len(tree.body) - 1
@@ -172,8 +172,8 @@ def _plumb_probe(earlier, cells):
                     report["chained"].append(ast.unparse(node))
                 elif isinstance(base, ast.Name) and isinstance(target.slice, ast.Constant) \
                         and isinstance(node.value, ast.Constant):
-                    old = before.get(base.id)
-                    if frame(old) and target.slice.value in list(getattr(old, "columns", [])):
+                    _, columns = shapes.get(base.id, (0, {}))
+                    if str(target.slice.value) in columns:
                         report["overwritten"].append(ast.unparse(node))
 
     def holes(value):
@@ -245,7 +245,7 @@ def _plumb_probe(earlier, cells):
         pandas = sys.modules.get("pandas")
         if tree is None:
             continue
-        inspect(tree, before)
+        inspect(tree, before, shapes)
         if pandas is not None:
             compare(before, shapes, tree)
             if frame(value) and len(value) == 0:

@@ -58,13 +58,10 @@ impl Verifier for ValueReached {
         let find = |path: &Path<'_>| {
             let finding = find(&comparator, gold, path)?;
             let mut evidence = path.executions();
-            let observations = 0u32..;
-            evidence.extend(observations.zip(&path.step.observations).map(
-                |(index, observation)| {
-                    let range = 0..observation.text().len();
-                    Evidence::span(path.node, path.step, Some(index), range)
-                },
-            ));
+            for (index, observation) in (0u32..).zip(&path.step.observations) {
+                let range = 0..observation.text().len();
+                evidence.push(Evidence::span(path.node, path.step, Some(index), range));
+            }
             Some(finding.resting_on(evidence))
         };
         Ok(judge_each(self, tree, nodes, seen.task, find))
