@@ -259,13 +259,12 @@ struct Walk<'t> {
 impl<'t> Walk<'t> {
     fn step(&mut self, node: NodeId, step: &'t Step) -> StepFeatures {
         let kind = self.kind(step);
-        let range = 0..step.proposal.text.len();
         let mut read = StepFeatures {
             node,
             kind,
             values: BTreeMap::new(),
             doubt: None,
-            evidence: vec![Evidence::Span { node, observation: None, range }],
+            evidence: vec![Evidence::message(node, step)],
         };
         match kind {
             Kind::Opening | Kind::Search => self.search(step, &mut read),
