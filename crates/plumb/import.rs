@@ -47,7 +47,7 @@ pub(crate) struct ImportArgs {
     /// hotpotqa, 2wiki or musique: questions with their paragraphs become an environment.
     /// spider: questions to SQLite databases become an environment. nl4opt, nlp4lp or mamo:
     /// optimisation problems become one. corpus: documents alone become a corpus.
-    /// agentprocessbench, openai-chat, reflexion or who-and-when: recorded trajectories
+    /// agentprocessbench, openai-chat, reflexion, who-and-when or sql-labels: records of others
     /// become a run, to be labelled and scored.
     #[arg(value_name = "FORMAT")]
     subject: Subject,
