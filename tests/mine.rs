@@ -1,4 +1,0 @@
-#![allow(dead_code, clippy::print_stdout, reason = "x")]
-mod world;
-mod cases;
-mod labels;
