@@ -23,6 +23,8 @@ mod shipped;
 
 /// Verifiers, by trajectories with the expected verdicts in the margin.
 mod cases;
+/// Others' trajectories: imported, labelled, scored, audited, exported.
+mod labels;
 /// The world text-to-sql: a scripted run, its composer, imports, planted faults.
 mod sql;
 

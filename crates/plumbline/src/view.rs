@@ -14,13 +14,15 @@ pub enum View {
     /// Each step by itself: bad if any verdict is bad, else good if any is good.
     StrictLocal,
     /// As `strict-local`, and a step that rests on a bad one is bad too, until it is put
-    /// right: see [`labels`](View::labels).
+    /// right; but where a verdict weighs the others it decides. See
+    /// [`labels`](View::labels).
     Propagated,
     /// As `strict-local`, over verdicts that something executed stands behind.
     ExecutionOnly,
     /// As `strict-local`, over labels that at least so many verifiers agree on.
     Consensus(u32),
-    /// As `strict-local`, over verdicts that saw neither gold nor later steps.
+    /// As `strict-local`, over verdicts that saw neither gold nor later steps; where one of
+    /// them weighs the others it decides.
     Online,
 }
 
@@ -58,10 +60,14 @@ impl View {
     /// The label of each step of a tree that has one: steps that no admitted verdict labels
     /// are left out.
     ///
+    /// A verdict with a confidence weighs the whole step, what others find in it and what it
+    /// rests on; in the views `propagated` and `online` it decides. Of several such verdicts
+    /// those that saw gold do, and of these the surest.
+    ///
     /// In the view `propagated` a step is bad, whatever its own verdicts, if it reads (see
     /// [`dependencies`]) what a bad step claimed or brought up. It is put right, and keeps its
-    /// own label, if it is good and its own tools show what it had read there; or if a
-    /// verdict with a confidence calls it good, for such a verdict weighs the whole step.
+    /// own label, if it is good and its own tools show what it had read there, or if a verdict
+    /// with a confidence decided it.
     pub fn labels<'v>(
         self,
         question: &str,
@@ -83,6 +89,11 @@ impl View {
     }
 
     fn local<'v>(self, verdicts: &[&'v Verdict]) -> Option<Labelled<'v>> {
+        if let (View::Propagated | View::Online, Some(weighed)) =
+            (self, weighed(verdicts))
+        {
+            return Some(weighed);
+        }
         let enough = match self {
             View::Consensus(count) => count.max(1),
             _ => 1,
@@ -131,6 +142,22 @@ impl View {
     }
 }
 
+/// The label by the verdict that weighs the step best, if one does.
+fn weighed<'v>(verdicts: &[&'v Verdict]) -> Option<Labelled<'v>> {
+    let weighing = verdicts.iter().filter(|verdict| verdict.label.is_some());
+    let rank =
+        |verdict: &&&Verdict| verdict.confidence.map(|sure| (verdict.saw.gold, sure));
+    let best =
+        weighing.filter(|verdict| rank(verdict).is_some()).max_by(|one, two| {
+            let (one, two) =
+                (rank(one).unwrap_or_default(), rank(two).unwrap_or_default());
+            one.0.cmp(&two.0).then(one.1.total_cmp(&two.1))
+        })?;
+    let (label, deciding) = (best.label?, vec![*best]);
+    let zero = zero(&deciding).filter(|_| label == StepLabel::Neutral);
+    Some(Labelled { label, zero, deciding, rests_on: None })
+}
+
 /// The kind of a zero that several verdicts agree on: a failure outside explains a step, a
 /// finding outweighs not knowing.
 fn zero(verdicts: &[&Verdict]) -> Option<Zero> {
@@ -149,8 +176,10 @@ fn propagate(question: &str, tree: &Tree, labels: &mut BTreeMap<NodeId, Labelled
         let good = own.is_some_and(|labelled| labelled.label == StepLabel::Good);
         let weighed = own.is_some_and(|labelled| labelled.confidence().is_some());
         let put_right = |edge: &&Edge| {
-            good && (weighed
-                || edge.place == Place::Message && confirms(&node.step, &edge.what))
+            weighed
+                || good
+                    && edge.place == Place::Message
+                    && confirms(&node.step, &edge.what)
         };
         let edges = reads.get(&id).into_iter().flatten();
         let rests_on = edges
@@ -340,6 +369,25 @@ mod tests {
             |verdict: &Verdict| Verdict { confidence: Some(0.9), ..verdict.clone() };
         let weighed: Vec<Verdict> = verdicts.iter().map(sure).collect();
         assert_eq!(read(View::Propagated, &unconfirmed, &weighed), "-++");
+    }
+
+    #[test]
+    fn a_verdict_that_weighs_the_step_decides() {
+        let tree = tree(&[], "Oslo");
+        let sure = |by: &str, label, confidence, saw| Verdict {
+            confidence: Some(confidence),
+            saw,
+            ..verdict(0, by, Some(label))
+        };
+        let verdicts = [
+            verdict(0, "fact", Some(Bad)),
+            sure("online", Good, 0.99, Sight::ONLINE),
+            sure("unsure", Bad, 0.4, Sight::ONLINE),
+            sure("gold", Neutral, 0.6, Sight::GOLD),
+        ];
+        assert_eq!(read(View::StrictLocal, &tree, &verdicts), "-");
+        assert_eq!(read(View::Propagated, &tree, &verdicts), "0");
+        assert_eq!(read(View::Online, &tree, &verdicts), "+");
     }
 
     #[test]

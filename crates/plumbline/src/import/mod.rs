@@ -19,6 +19,7 @@ pub(crate) mod chat;
 mod openai_chat;
 mod optimisation;
 mod reflexion;
+mod sql_labels;
 mod trajectory;
 mod who_and_when;
 
