@@ -26,6 +26,8 @@ mod cases;
 /// The world text-to-sql: a scripted run, its composer, imports, planted faults.
 mod sql;
 
+/// Optimisation models: shipped, imported, run by a script.
+mod modelling;
 /// The world data-analysis: a scripted run, its composer, imports; skipped where the
 /// interpreter is not in the cache.
 mod python;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::audit::AuditArgs;
+use crate::export::ExportArgs;
 use crate::import::ImportArgs;
 use crate::score::ScoreCommand;
 
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Check what every verdict of a run rests on: calls are made again, spans looked up.
     Audit(AuditArgs),
+    /// Write a run's trajectories in a published format.
+    Export(ExportArgs),
     /// Measure labels: against people, judges, planted faults.
     #[command(subcommand)]
     Score(ScoreCommand),

@@ -85,7 +85,7 @@ async fn judge(
         let shown = Digest::of_json(&(task, gold.filter(|_| verifier.sight().gold)));
         let known = judged.get(id);
         if known.is_some_and(|known| known.nodes == nodes && known.shown == shown) {
-            return Ok(Judged::Known);
+            return Ok::<_, Failure>(Judged::Known);
         }
         if gold.is_none() && verifier.sight().gold {
             return Ok(Judged::Ungraded);
@@ -154,6 +154,36 @@ pub(crate) fn verdicts(run: &Path) -> Result<Verdicts> {
         for (task, judged) in read_verdicts(run, &verifier)? {
             all.entry(task).or_default().extend(judged.verdicts);
         }
+    }
+    Ok(all)
+}
+
+/// The verdicts of the verifiers named; of all there are where none is. Those that were named
+/// and that the view cannot use are an error: to leave them out silently would give something
+/// else than was asked for.
+pub(crate) fn chosen(run: &Path, names: &[String], view: View) -> Result<Verdicts> {
+    let mut all = verdicts(run)?;
+    if names.is_empty() {
+        return Ok(all);
+    }
+    let is =
+        |id: &plumbline::VerifierId, name: &String| id.name() == name || &id.0 == name;
+    let known = plumbline::store::verifiers(run)?;
+    for name in names {
+        if !known.iter().any(|id| is(id, name)) {
+            let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "{}: {name:?} has not judged this run; run plumb label --verifier {name} \
+                 first. There are: {}",
+                run.display(),
+                known.join(", ")
+            );
+            return Err(Failure::say(Kind::Usage, message));
+        }
+    }
+    for own in all.values_mut() {
+        own.retain(|verdict| names.iter().any(|name| is(&verdict.verifier, name)));
+        view.require(own).blame(Kind::Usage)?;
     }
     Ok(all)
 }

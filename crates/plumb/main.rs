@@ -7,11 +7,13 @@ mod audit;
 mod catalog;
 mod doctor;
 mod env;
+mod export;
 mod failure;
 mod import;
 mod imported;
 mod label;
 mod manifest;
+mod mutants;
 mod problems;
 mod progress;
 mod replay;
@@ -77,7 +79,8 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             Command::Show(args) => show::show(args, json),
             Command::Import(args) => import::import(args, json),
             Command::Audit(args) => audit::audit(args, json).await,
-            Command::Score(command) => score::score(command, json),
+            Command::Score(command) => score::score(command, json).await,
+            Command::Export(args) => export::export(args, json).await,
             Command::Env(command) => env::env(command, json).await,
             Command::Tool(command) => tool::tool(command, json).await,
             Command::Doctor => doctor::doctor(json),

@@ -5,7 +5,7 @@ use std::fmt;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::scale::to_first_error;
 use crate::{NodeId, StepLabel, TaskId};
@@ -49,7 +49,7 @@ pub struct Rated {
 /// A value and its 95 % interval, a percentile bootstrap that resamples questions. Unlike
 /// [`Estimate`](crate::Estimate) the value is taken over all steps, or all trajectories,
 /// at once, as the benchmark takes it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The value, 0 to 1.
     pub value: f64,
@@ -70,7 +70,7 @@ impl fmt::Display for Interval {
 }
 
 /// Agreement on one class.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClassAgreement {
     /// The class.
     pub label: StepLabel,
@@ -83,7 +83,7 @@ pub struct ClassAgreement {
 }
 
 /// Steps whose confidence falls into one bin.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
     /// The bin's lower edge.
     pub from: f64,
@@ -96,7 +96,7 @@ pub struct Bin {
 }
 
 /// How a labeller agrees with people.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Questions.
     pub questions: u64,

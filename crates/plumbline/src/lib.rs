@@ -96,10 +96,9 @@ mod agreement;
 mod audit;
 pub mod cases;
 pub mod comparators;
-mod question;
-
 mod outcome;
 mod query;
+mod question;
 mod summary;
 
 pub mod scale;

@@ -7,10 +7,14 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::features::{Kind, StepFeatures, features};
-use crate::fusion::figures::{Figures, StepTrial, Trial, figures};
 use crate::fusion::softmax::{self, Row};
-use crate::fusion::{FORMAT, Fusion, LABELS, Reads, Term, Training};
-use crate::{Digest, Gold, NodeId, Sight, StepLabel, Task, Tree};
+use crate::fusion::{
+    CrossValidation, FORMAT, Fusion, Judgement, LABELS, Reads, Term, Training,
+};
+use crate::{
+    Agreement, Digest, Gold, NodeId, Prediction, Rated, Sight, StepLabel, Task, TaskId,
+    Tree,
+};
 
 /// The ridge penalty on every weight but those of terms that are always 1: of 0.1, 0.3 and 1
 /// the one with the least log-loss on the shared half of AgentProcessBench, cross-validated by
@@ -106,7 +110,7 @@ pub fn fit(examples: &[Example], sight: Sight) -> Result<Fusion, FitError> {
         steps: counts,
         penalty: PENALTY,
     };
-    let mut fusion = Fusion {
+    let fusion = Fusion {
         format: FORMAT.to_owned(),
         sight,
         terms: weigh(&design, &examples),
@@ -114,15 +118,13 @@ pub fn fit(examples: &[Example], sight: Sight) -> Result<Fusion, FitError> {
         neutral_cost: NEUTRAL_COST,
         confidence_min: CONFIDENCE_MIN,
         training,
-        cross_validation: Figures::default(),
+        cross_validation: None,
     };
     let questions: Vec<&str> = questions.into_iter().collect();
-    let mut trials = cross_validate(&fusion, &design, &examples, &questions);
-    fusion.sharpness = sharpness(&trials);
-    decide(&fusion, &mut trials);
-    let trials: Vec<Trial<'_>> = trials.into_iter().map(|(trial, _)| trial).collect();
-    fusion.cross_validation = figures(FOLDS as u64, REPEATS, &trials);
-    Ok(fusion)
+    let trials = cross_validate(&fusion, &design, &examples, &questions);
+    let fusion = Fusion { sharpness: sharpness(&trials), ..fusion };
+    let cross_validation = Some(figures(&fusion, &trials));
+    Ok(Fusion { cross_validation, ..fusion }.rounded())
 }
 
 /// What a model for a sight reads.
@@ -198,17 +200,17 @@ fn weigh(design: &[(Kind, Reads)], examples: &[&Example]) -> Vec<Term> {
         let sum: f64 =
             values.filter(|(at, _)| *at == index).map(|(_, value)| value).sum();
         let steps = steps_of.get(&term.kind).copied().unwrap_or(0.0);
-        term.mean = round(if steps > 0.0 { sum / steps } else { 0.0 });
-        term.weights = weights[index].map(round);
+        term.mean = if steps > 0.0 { sum / steps } else { 0.0 };
+        term.weights = weights[index];
     }
     terms
 }
 
-/// To four decimals: beyond them weights say nothing, and platforms may differ.
-pub(super) fn round(value: f64) -> f64 {
-    let rounded = (value * 1e4).round() / 1e4;
-    // Without the sign of a zero.
-    rounded + 0.0
+/// What a model said about a trajectory that it was not fitted on: for each labelled step
+/// people's class, the probabilities, and whether it may be called good.
+struct Trial<'e> {
+    question: &'e str,
+    steps: Vec<(usize, [f64; 3], bool)>,
 }
 
 /// What models say about the questions that they were not fitted on, over all repeats.
@@ -217,7 +219,7 @@ fn cross_validate<'e>(
     design: &[(Kind, Reads)],
     examples: &[&'e Example],
     questions: &[&str],
-) -> Vec<(Trial<'e>, &'e Example)> {
+) -> Vec<Trial<'e>> {
     let mut trials = Vec::new();
     for repeat in 0..REPEATS {
         let mut shuffled = questions.to_vec();
@@ -228,58 +230,75 @@ fn cross_validate<'e>(
             let (out, kept): (Vec<&Example>, Vec<&Example>) =
                 examples.iter().partition(|e| held.contains(e.question.as_str()));
             let model = Fusion { terms: weigh(design, &kept), ..whole.clone() };
-            trials.extend(
-                out.into_iter().map(|example| (try_on(&model, example), example)),
-            );
+            trials.extend(out.into_iter().map(|example| try_on(&model, example)));
         }
     }
     trials
 }
 
-/// What a model says about one example: probabilities only, labels by [`decide`].
 fn try_on<'e>(model: &Fusion, example: &'e Example) -> Trial<'e> {
     let path: Vec<StepFeatures> =
         example.steps.iter().map(|(step, _)| step.clone()).collect();
     let judged = model.judge(&path).into_iter().zip(&example.steps);
-    let step =
-        |(judgement, (_, label)): (Option<super::Judgement>, &(_, Option<StepLabel>))| {
-            let human = class((*label)?);
-            // Steps that no model judges are neutral.
-            let probabilities = judgement.map_or([0.0, 1.0, 0.0], |j| j.probabilities);
-            Some(StepTrial { human, said: 1, abstained: false, probabilities })
-        };
+    let step = |(judgement, (step, label)): (Option<Judgement>, &(StepFeatures, _))| {
+        let label: Option<StepLabel> = *label;
+        // Steps that no model judges are neutral.
+        let probabilities = judgement.map_or([0.0, 1.0, 0.0], |j| j.probabilities);
+        Some((class(label?), probabilities, step.doubt.is_none()))
+    };
     Trial { question: &example.question, steps: judged.filter_map(step).collect() }
 }
 
 /// The power, between 1/3 and 3, under which people's labels are most likely.
-fn sharpness(trials: &[(Trial<'_>, &Example)]) -> f64 {
-    let loss = |power: f64| -> f64 {
-        let steps = trials.iter().flat_map(|(trial, _)| &trial.steps);
-        let loss = |step: &StepTrial| {
-            -super::sharpen(step.probabilities, power)[step.human].max(1e-12).ln()
-        };
-        steps.map(loss).sum()
-    };
+fn sharpness(trials: &[Trial<'_>]) -> f64 {
     // Ternary search: the loss has one minimum in the power.
     let (mut low, mut high) = (1.0f64 / 3.0, 3.0f64);
     for _ in 0..60 {
         let (one, two) = (low + (high - low) / 3.0, high - (high - low) / 3.0);
-        if loss(one) < loss(two) { high = two } else { low = one }
+        if log_loss(trials, one) < log_loss(trials, two) {
+            high = two;
+        } else {
+            low = one;
+        }
     }
-    round((low + high) / 2.0)
+    (low + high) / 2.0
 }
 
-/// Fills in the labels, as the verifier gives them.
-fn decide(fusion: &Fusion, trials: &mut [(Trial<'_>, &Example)]) {
-    for (trial, example) in trials {
-        let labelled = example.steps.iter().filter(|(_, label)| label.is_some());
-        for (said, (step, _)) in trial.steps.iter_mut().zip(labelled) {
-            said.probabilities = super::sharpen(said.probabilities, fusion.sharpness);
-            let chosen = fusion.choose(&said.probabilities).filter(|label| {
-                LABELS[*label] != StepLabel::Good || step.doubt.is_none()
-            });
-            said.abstained = chosen.is_none();
-            said.said = chosen.unwrap_or(1);
-        }
+fn log_loss(trials: &[Trial<'_>], power: f64) -> f64 {
+    let losses: Vec<f64> = trials
+        .iter()
+        .flat_map(|trial| &trial.steps)
+        .map(|(human, p, _)| -super::sharpen(*p, power)[*human].max(1e-12).ln())
+        .collect();
+    losses.iter().sum::<f64>() / losses.len() as f64
+}
+
+fn figures(fusion: &Fusion, trials: &[Trial<'_>]) -> CrossValidation {
+    let predict = |(human, probabilities, may_be_good): &(usize, [f64; 3], bool)| {
+        let probabilities = super::sharpen(*probabilities, fusion.sharpness);
+        let chosen = fusion.choose(&probabilities);
+        let chosen =
+            chosen.filter(|label| *may_be_good || LABELS[*label] != StepLabel::Good);
+        let label = chosen.map(|label| LABELS[label]);
+        let confidence = chosen.map(|label| probabilities[label]);
+        (LABELS[*human], Prediction { label, confidence })
+    };
+    let rated: Vec<Rated> = trials
+        .iter()
+        .map(|trial| Rated {
+            task: TaskId(trial.question.to_owned()),
+            steps: trial.steps.iter().map(predict).collect(),
+        })
+        .collect();
+    let measure =
+        |rated: &[Rated]| Agreement::of(rated, 0).expect("there is a labelled step");
+    let constant = measure(&Rated::constant(&rated, StepLabel::Good));
+    CrossValidation {
+        folds: FOLDS as u64,
+        repeats: REPEATS,
+        agreement: measure(&rated),
+        always_good: constant.step_accuracy.value,
+        never_bad: constant.first_error_accuracy.value,
+        log_loss: log_loss(trials, fusion.sharpness),
     }
 }

@@ -20,17 +20,16 @@
 //! [`Fusion::with_gold`] are two that were fitted on the shared half of the retrieval part of
 //! AgentProcessBench; [`FusionVerifier`] labels steps with one.
 
-mod figures;
 mod fit;
 mod softmax;
 mod verifier;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::features::{self, Kind, StepFeatures};
-use crate::{Digest, Sight, StepLabel};
+use crate::{Agreement, Digest, Sight, StepLabel};
 
-pub use figures::{Bin, Figures, Rate};
 pub use fit::{Example, FitError, examples, fit};
 pub use verifier::FusionVerifier;
 
@@ -57,8 +56,9 @@ pub struct Fusion {
     pub confidence_min: f64,
     /// What it was fitted on.
     pub training: Training,
-    /// How it did on questions it was not fitted on.
-    pub cross_validation: Figures,
+    /// How models fitted alike did on questions they were not fitted on; `None` in an artefact
+    /// that nobody has cross-validated.
+    pub cross_validation: Option<CrossValidation>,
 }
 
 /// One thing that the log-odds depend on.
@@ -107,6 +107,25 @@ pub struct Training {
     pub steps: [u64; 3],
     /// The weight of the ridge penalty on every term but those that are always 1.
     pub penalty: f64,
+}
+
+/// How models that were fitted alike did on questions they were not fitted on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrossValidation {
+    /// Parts that the questions are divided into.
+    pub folds: u64,
+    /// How often they are divided anew; every trajectory is counted once each time.
+    pub repeats: u64,
+    /// Agreement with people. A step that must not be called good counts as one without a
+    /// label. The intervals resample questions, so that repeating does not narrow them.
+    pub agreement: Agreement,
+    /// Step accuracy if every step is called good.
+    pub always_good: f64,
+    /// First-error accuracy if no step is called bad.
+    pub never_bad: f64,
+    /// The mean negative natural logarithm of the probability of people's labels.
+    pub log_loss: f64,
 }
 
 /// Why an artefact cannot be used.
@@ -193,6 +212,24 @@ impl Fusion {
             }
         }
         Ok(fusion)
+    }
+
+    /// The same with every number to four decimals: beyond them they say nothing, and
+    /// platforms may differ.
+    fn rounded(&self) -> Self {
+        let mut json = serde_json::to_value(self).expect("our types serialise");
+        let mut open = vec![&mut json];
+        while let Some(value) = open.pop() {
+            match value {
+                Value::Number(number) if number.is_f64() => {
+                    *value = number.as_f64().map(round).into();
+                }
+                Value::Array(values) => open.extend(values),
+                Value::Object(fields) => open.extend(fields.values_mut()),
+                _ => {}
+            }
+        }
+        serde_json::from_value(json).expect("rounding changes no type")
     }
 
     /// The artefact, for people to read as well.
@@ -309,6 +346,11 @@ fn sharpen(probabilities: [f64; 3], sharpness: f64) -> [f64; 3] {
     let powers = probabilities.map(|probability| probability.powf(sharpness));
     let sum: f64 = powers.iter().sum();
     if sum > 0.0 { powers.map(|power| power / sum) } else { probabilities }
+}
+
+/// To four decimals, and zero without a sign.
+fn round(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4 + 0.0
 }
 
 /// The index of the largest; the first of equally large ones.

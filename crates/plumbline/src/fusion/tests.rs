@@ -69,9 +69,9 @@ fn a_rule_with_memory_is_recovered() {
     }
     let right = judged[5].as_ref().expect("an answer is judged").probabilities[2];
     assert!((right - 0.95).abs() < 0.05, "calibrated: {right}");
-    let figures = &fusion.cross_validation;
-    assert!(figures.step_accuracy.mean > 0.93, "{figures:?}");
-    assert!(figures.step_accuracy_all_good < 0.8, "{figures:?}");
+    let tried = fusion.cross_validation.expect("a fit is cross-validated");
+    assert!(tried.agreement.step_accuracy.value > 0.93, "{tried:?}");
+    assert!(tried.always_good < 0.8, "{tried:?}");
 }
 
 #[test]
@@ -123,10 +123,13 @@ fn the_shipped_models_are_what_their_names_say() {
     let (online, gold) = (Fusion::online(), Fusion::with_gold());
     assert_eq!((online.sight, gold.sight), (Sight::ONLINE, Sight::GOLD));
     for (fusion, name) in [(online, "fusion-online@1+"), (gold, "fusion-gold@1+")] {
-        // Better than calling every step good, by more than the error of the figure.
-        let figures = &fusion.cross_validation;
-        let gain = figures.step_accuracy.mean - figures.step_accuracy_all_good;
-        assert!(gain > 2.0 * figures.step_accuracy.error, "{figures:?}");
+        // Better than calling every step good, by more than the interval of the figure.
+        let tried = fusion.cross_validation.as_ref().expect("it was cross-validated");
+        assert!(tried.agreement.step_accuracy.low > tried.always_good, "{tried:?}");
+        assert!(
+            tried.agreement.first_error_accuracy.value > tried.never_bad,
+            "{tried:?}"
+        );
         let verifier = FusionVerifier::new(fusion);
         assert!(crate::Verifier::id(&verifier).0.starts_with(name));
     }

@@ -62,7 +62,7 @@ impl FusionVerifier {
             return (step.kind == Kind::Outside)
                 .then(|| verdict(label, Some(Zero::External), None, value, reason));
         };
-        let [bad, neutral, good] = probabilities.map(super::fit::round);
+        let [bad, neutral, good] = probabilities.map(super::round);
         let value = json!({ "bad": bad, "neutral": neutral, "good": good });
         let odds = format!("bad {bad:.2}, neutral {neutral:.2}, good {good:.2}");
         let unknown = |reason: String| {
