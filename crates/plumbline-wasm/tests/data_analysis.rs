@@ -235,12 +235,10 @@ async fn planted_faults_are_found_and_no_ops_left_alone() {
         let script = python_script(&cells);
         let answer = gold.answers()[0];
         let verifiers = VERIFIERS.map(|name| verifier(name, environment));
-        // Two of a class and task tell as much as four, in half the time.
-        let mut planted: BTreeMap<&str, u32> = BTreeMap::new();
+        // One of a class and task tells as much as four, in a quarter of the time.
+        let mut planted: BTreeSet<&str> = BTreeSet::new();
         for mutant in python_mutants(&script, &columns, answer) {
-            let count = planted.entry(mutant.class).or_default();
-            *count += 1;
-            if *count > 2 {
+            if !planted.insert(mutant.class) {
                 continue;
             }
             let cells = python_cells(&mutant.text);
@@ -289,7 +287,7 @@ async fn planted_faults_are_found_and_no_ops_left_alone() {
     let hard_coded = table[&(Effect::Fault, "hard-coded")];
     assert_eq!(hard_coded.killed, hard_coded.planted, "{problems:#?}");
     assert_eq!(hard_coded.online, hard_coded.planted, "no gold is needed for that");
-    assert!(faults.planted >= 300 && no_ops.planted >= 150, "{totals:?}");
+    assert!(faults.planted >= 250 && no_ops.planted >= 150, "{totals:?}");
 }
 
 /// A case: the files, what is expected, the cells, and the answer where one is judged.
