@@ -190,7 +190,8 @@ impl Asker {
 /// Prints how many tasks there are of each group.
 pub(crate) fn report(tasks: &[Task]) {
     println!("{} tasks", tasks.len());
-    let groups: [(&str, fn(&Task) -> &str); 3] = [
+    type Of = fn(&Task) -> &str;
+    let groups: [(&str, Of); 3] = [
         ("database", |task| &task.database),
         ("difficulty", |task| &task.difficulty),
         ("feature", |task| &task.feature),

@@ -87,7 +87,7 @@ fn uniform(draw: u64) -> f64 {
 }
 
 /// One of several, by weight.
-fn weighted<'v>(draw: u64, values: &'v BTreeMap<String, u32>) -> &'v str {
+fn weighted(draw: u64, values: &BTreeMap<String, u32>) -> &str {
     let total: u32 = values.values().sum();
     let mut at = pick(draw, total as usize);
     for (value, weight) in values {
@@ -211,7 +211,7 @@ impl<'f> Drawing<'f> {
             (_, cell) => cell.to_string(),
         };
         if self.chance(name, "case", column.case) {
-            let upper = self.draw(name, "upper") % 2 == 0;
+            let upper = self.draw(name, "upper").is_multiple_of(2);
             text = if upper { text.to_uppercase() } else { text.to_lowercase() };
         }
         if self.chance(name, "spaces", column.spaces) {

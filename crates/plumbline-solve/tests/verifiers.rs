@@ -163,7 +163,7 @@ fn planted_faults_are_found_and_what_changes_nothing_is_not() {
             let renamed =
                 json!({ "lp": renamed.expect("any model can be renamed").text });
             for args in [args, renamed] {
-                let tree = block_on(solved(&world, &task, &[args.clone()]));
+                let tree = block_on(solved(&world, &task, std::slice::from_ref(&args)));
                 let mut is_bad = false;
                 for verifier in &verifiers {
                     let verdicts = block_on(label(verifier, &task, Some(&gold), &tree));

@@ -258,7 +258,7 @@ async fn planted_faults_are_found_and_no_ops_left_alone() {
             row.killed += u32::from(killed);
             row.online += u32::from(verdicts.iter().any(|v| bad(&v) && !v.saw.gold));
             row.same += u32::from(!killed && right && mutant.class != "hard-coded");
-            if (mutant.effect == Effect::Fault) != killed && !(right && !killed) {
+            if (mutant.effect == Effect::Fault) != killed && (killed || !right) {
                 let reasons: Vec<&str> =
                     verdicts.iter().filter(bad).map(|v| v.reason.as_str()).collect();
                 let text = mutant.text;

@@ -186,7 +186,7 @@ pub(super) fn declines(answer: &str) -> bool {
     let words: Vec<String> =
         text::words(sentence).map(|(_, word)| word.to_lowercase()).collect();
     match words.first().map(String::as_str) {
-        Some("yes" | "no") if !words.get(1).is_some_and(|word| word == "such") => {
+        Some("yes" | "no") if words.get(1).is_none_or(|word| word != "such") => {
             return false;
         }
         Some("none" | "neither") => return true,

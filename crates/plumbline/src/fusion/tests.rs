@@ -23,7 +23,7 @@ fn step(kind: Kind, values: &[(&'static str, f64)]) -> StepFeatures {
 /// and bad after that, an answer is good by its agreement with probability 0.95.
 fn made_up(questions: u32) -> Vec<Example> {
     let mut random = ChaCha8Rng::seed_from_u64(7);
-    let mut example = |question: u32| {
+    let example = |question: u32| {
         let mut steps = vec![(step(Kind::Opening, &[]), Some(StepLabel::Good))];
         let mut before = StepLabel::Good;
         for _ in 0..random.random_range(0..5) {
@@ -42,7 +42,7 @@ fn made_up(questions: u32) -> Vec<Example> {
         steps.push((step(Kind::Answer, &[("agreement", agreement)]), Some(label)));
         Example { question: format!("q{question}"), steps }
     };
-    (0..questions).flat_map(|question| [question; 4]).map(|q| example(q)).collect()
+    (0..questions).flat_map(|question| [question; 4]).map(example).collect()
 }
 
 #[test]

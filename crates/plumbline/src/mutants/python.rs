@@ -580,7 +580,7 @@ mod tests {
         let mutants = python_mutants(&script, &columns, "@mean[1.00] @n[2]");
         let mutants = mutants.into_iter().filter(|mutant| mutant.class == class);
         mutants
-            .map(|mutant| python_cells(&mutant.text).last().unwrap().to_string())
+            .map(|mutant| python_cells(&mutant.text).pop().expect("a cell").to_owned())
             .collect()
     }
 

@@ -62,11 +62,14 @@ pub fn sql_mutants(sql: &str, columns: &Columns) -> Vec<Mutant> {
     mutants
 }
 
+/// The ways in which a piece of a query is changed.
+type Change<'f, T> = &'f dyn Fn(&T) -> Vec<T>;
+
 /// Visits the nodes of a tree and puts the alternatives of one kind of node in, one at a time.
 struct Edit<'f> {
-    expr: Option<&'f dyn Fn(&Expr) -> Vec<Expr>>,
-    select: Option<&'f dyn Fn(&Select) -> Vec<Select>>,
-    query: Option<&'f dyn Fn(&Tree) -> Vec<Tree>>,
+    expr: Option<Change<'f, Expr>>,
+    select: Option<Change<'f, Select>>,
+    query: Option<Change<'f, Tree>>,
     /// How many alternatives to pass over.
     left: usize,
 }
