@@ -9,6 +9,8 @@ mod world;
 mod episodes;
 /// What a model gets wrong, and how the loop answers it.
 mod mistakes;
+/// Every tool in one run.
+mod mixed;
 /// Kill, resume, interrupt, damage.
 mod recovery;
 /// Bad input and missing parts: the message and the exit code.
@@ -18,6 +20,11 @@ mod refusals;
 mod readme;
 /// The shipped environments, and their own checks.
 mod shipped;
+
+/// Verifiers, by trajectories with the expected verdicts in the margin.
+mod cases;
+/// The world text-to-sql: a scripted run, its composer, imports, planted faults.
+mod sql;
 
 /// A real model in this process; skipped where the model file is not in the cache.
 mod model;

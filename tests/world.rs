@@ -122,10 +122,39 @@ impl World {
         "scripted:script.jsonl".to_owned()
     }
 
+    /// Puts the Python sandbox of the user who runs the tests into the world's cache, if
+    /// there is one: compiling it takes a minute, once. Says so where there is none.
+    pub(crate) fn lend_python(&self, test: &str) -> bool {
+        let given = |name: &str| {
+            std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+        };
+        let cache = given("PLUMBLINE_CACHE")
+            .or_else(|| given("XDG_CACHE_HOME").map(|dir| dir.join("plumbline")))
+            .or_else(|| given("HOME").map(|dir| dir.join(".cache").join("plumbline")))
+            .filter(|cache| cache.join("python/python-stdlib.zip").is_file());
+        let Some(cache) = cache else {
+            println!("{test}: skipped, the cache has no Python sandbox: make python");
+            return false;
+        };
+        fs::create_dir_all(self.path("cache")).expect("a folder");
+        for part in ["python", "sandbox"] {
+            fs::create_dir_all(cache.join(part)).expect("the user's cache is writable");
+            let link = self.path("cache").join(part);
+            std::os::unix::fs::symlink(cache.join(part), link).expect("a link");
+        }
+        true
+    }
+
     /// `plumb` with these arguments, in the world's folder and with its own cache.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_plumb"));
-        command.args(args).current_dir(self.dir.path());
+        let mut command = self.in_folder(Command::new(env!("CARGO_BIN_EXE_plumb")));
+        command.args(args);
+        command
+    }
+
+    /// Any command, in the world's folder and with its own cache.
+    pub(crate) fn in_folder(&self, mut command: Command) -> Command {
+        command.current_dir(self.dir.path());
         command.env("PLUMBLINE_CACHE", self.path("cache")).env_remove("PLUMB_LOG");
         command
     }

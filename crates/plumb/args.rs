@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit::AuditArgs;
+use crate::export::ExportArgs;
 use crate::import::ImportArgs;
 use crate::score::ScoreCommand;
 
@@ -34,6 +36,10 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Turn a dataset into an environment, or others' trajectories into a run.
     Import(ImportArgs),
+    /// Check what every verdict of a run rests on: calls are made again, spans looked up.
+    Audit(AuditArgs),
+    /// Write a run's trajectories in a published format.
+    Export(ExportArgs),
     /// Measure labels: against people, judges, planted faults.
     #[command(subcommand)]
     Score(ScoreCommand),
@@ -123,6 +129,31 @@ pub(crate) struct LabelArgs {
     /// consensus>=K or online.
     #[arg(long, default_value = "strict-local", value_name = "NAME")]
     pub(crate) view: String,
+    #[command(flatten)]
+    pub(crate) judge: JudgeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JudgeArgs {
+    /// A policy that judges every step as a language model does: an opinion. Without
+    /// --verifier it is the only one that judges.
+    #[arg(long = "judge", value_name = "POLICY")]
+    pub(crate) policy: Option<String>,
+    /// What the judge goes by: step, chain, active, or a file with {{tools}} in it.
+    #[arg(long, default_value = "step", value_name = "R", requires = "policy")]
+    pub(crate) rubric: String,
+    /// Independent judgements of each step; more than half must agree.
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "policy",
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) votes: u32,
+    /// Messages in which the judge may call the environment's tools first, on a fork of the
+    /// state.
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "policy",
+          value_parser = clap::value_parser!(u32).range(0..=10))]
+    pub(crate) rounds: u32,
+    /// One more judgement is shown all of them and has the last word.
+    #[arg(long, requires = "policy")]
+    pub(crate) critique: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,20 +5,24 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use plumbline::fusion::{Fusion, FusionVerifier};
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
-    AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, SqlPrefix,
-    SqlResult, SqlSilent, WellFormed,
+    AnswerCorrect, AnswerSupport, Judge, JudgeSettings, Merge, ModelVerifier, Repeat,
+    RetrievalGain, RetrievalGainGold, SqlPrefix, SqlResult, SqlSilent, WellFormed,
 };
-use plumbline::{Environment, EnvironmentParts, Limits, Policy, Tool, Verifier};
+use plumbline::{
+    Environment, EnvironmentParts, Limits, Policy, Sampling, Tool, Verifier,
+};
 
+use crate::args::JudgeArgs;
 use crate::doctor::Component;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml};
-use crate::settings::{Settings, nearest};
+use crate::settings::{PolicyChoice, nearest};
 
 /// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 9] = [
+pub(crate) const VERIFIERS: [&str; 18] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
@@ -28,13 +32,30 @@ pub(crate) const VERIFIERS: [&str; 9] = [
     "sql-prefix",
     "sql-silent",
     "sql-result",
+    "model-solvable",
+    "model-sanity",
+    "model-optimum",
+    "optimum-cut-off",
+    "constraint-missing",
+    "constraint-idle",
+    "objective-matches",
+    "fusion-online",
+    "fusion-gold",
 ];
 
-/// A verifier by name. Those that execute do so in the world they are given.
+/// A verifier by name, or `fusion:FILE` for a model of one's own. Those that execute do so in
+/// the world they are given.
 pub(crate) fn verifier(
     name: &str,
     world: &Arc<Environment>,
 ) -> Result<Box<dyn Verifier>> {
+    let modelling = |make: fn(Arc<Environment>) -> ModelVerifier| -> Box<dyn Verifier> {
+        Box::new(make(Arc::clone(world)))
+    };
+    if let Some(file) = name.strip_prefix("fusion:") {
+        let fusion = Fusion::parse(&crate::manifest::read(Path::new(file))?);
+        return Ok(Box::new(FusionVerifier::new(fusion.blame(Kind::Input)?)));
+    }
     Ok(match name {
         "well-formed" => Box::new(WellFormed::default()),
         "repeat" => Box::new(Repeat::default()),
@@ -42,9 +63,18 @@ pub(crate) fn verifier(
         "retrieval-gain-gold" => Box::new(RetrievalGainGold::default()),
         "answer-support" => Box::new(AnswerSupport::default()),
         "answer-correct" => Box::new(AnswerCorrect::executing(Arc::clone(world))),
+        "fusion-online" => Box::new(FusionVerifier::new(Fusion::online())),
+        "fusion-gold" => Box::new(FusionVerifier::new(Fusion::with_gold())),
         "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),
         "sql-silent" => Box::new(SqlSilent::new(Arc::clone(world))),
         "sql-result" => Box::new(SqlResult::new(Arc::clone(world))),
+        "model-solvable" => modelling(ModelVerifier::solvable),
+        "model-sanity" => modelling(ModelVerifier::sanity),
+        "model-optimum" => modelling(ModelVerifier::optimum),
+        "optimum-cut-off" => modelling(ModelVerifier::cut_off),
+        "constraint-missing" => modelling(ModelVerifier::missing),
+        "constraint-idle" => modelling(ModelVerifier::idle),
+        "objective-matches" => modelling(ModelVerifier::objective),
         _ => {
             let near = nearest(name, VERIFIERS.into_iter());
             let hint =
@@ -57,17 +87,60 @@ pub(crate) fn verifier(
     })
 }
 
+/// A language model as a verifier.
+pub(crate) async fn judge(
+    args: &JudgeArgs,
+    policy: &str,
+    world: &Arc<Environment>,
+    json: bool,
+) -> Result<Box<dyn Verifier>> {
+    let shipped = Judge::RUBRICS.iter().find(|(name, _)| *name == args.rubric);
+    let rubric = match shipped {
+        Some((_, rubric)) => (*rubric).to_owned(),
+        None => crate::manifest::read(Path::new(&args.rubric))?,
+    };
+    if !rubric.contains("{{tools}}") {
+        let message = format!(
+            "rubric {}: it lacks {{{{tools}}}}, where the judge is told how to give its \
+             verdict",
+            args.rubric
+        );
+        return Err(Failure::say(Kind::Input, message));
+    }
+    let choice = PolicyChoice {
+        name: policy,
+        // Votes must be able to differ.
+        sampling: Sampling { temperature: 0.7, top_p: 0.95, min_p: 0.05 },
+        constrain: true,
+        concurrency: crate::label::TREES_AT_ONCE as u32,
+        samples: 1,
+    };
+    let policy = self::policy(choice, json).await?;
+    let settings = JudgeSettings {
+        rubric,
+        votes: args.votes,
+        rounds_max: args.rounds,
+        retries: 2,
+        merge: if args.critique { Merge::Critique } else { Merge::Majority },
+        seed: 0,
+    };
+    Ok(Box::new(Judge::new(policy, Arc::clone(world), settings)))
+}
+
 /// A policy by the name users type: `llama:…`, `openai:…`, `scripted:FILE`, `baseline`.
-pub(crate) async fn policy(settings: &Settings, json: bool) -> Result<Arc<dyn Policy>> {
-    let name = settings.policy.as_str();
+pub(crate) async fn policy(
+    choice: PolicyChoice<'_>,
+    json: bool,
+) -> Result<Arc<dyn Policy>> {
+    let name = choice.name;
     let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
     match kind {
         "baseline" if rest.is_empty() => Ok(Arc::new(Baseline::default())),
         "scripted" => {
             Ok(Arc::new(Scripted::from_file(Path::new(rest)).blame(Kind::Input)?))
         }
-        "llama" => llama(rest, settings, json).await,
-        "openai" => openai(rest, settings),
+        "llama" => llama(rest, choice, json).await,
+        "openai" => openai(rest, choice),
         _ => {
             let known = ["llama", "openai", "scripted", "baseline"];
             let near = nearest(kind, known.into_iter());
@@ -411,31 +484,35 @@ fn solve(_size: &plumbline::program::Size) -> Result<Arc<dyn Tool>> {
 }
 
 #[cfg(not(feature = "http"))]
-fn openai(_rest: &str, _settings: &Settings) -> Result<Arc<dyn Policy>> {
+fn openai(_rest: &str, _choice: PolicyChoice<'_>) -> Result<Arc<dyn Policy>> {
     Err(not_built("the policy openai", "http"))
 }
 
 #[cfg(not(feature = "llama"))]
 async fn llama(
     _rest: &str,
-    _settings: &Settings,
+    _choice: PolicyChoice<'_>,
     _json: bool,
 ) -> Result<Arc<dyn Policy>> {
     Err(not_built("the policy llama", "llama"))
 }
 
 #[cfg(feature = "http")]
-fn openai(rest: &str, settings: &Settings) -> Result<Arc<dyn Policy>> {
+fn openai(rest: &str, choice: PolicyChoice<'_>) -> Result<Arc<dyn Policy>> {
     use plumbline_http::{ApiKey, Endpoint, EndpointSettings};
     let mut endpoint =
-        EndpointSettings::parse(rest, settings.sampling).blame(Kind::Usage)?;
-    endpoint.concurrency_max = settings.concurrency;
+        EndpointSettings::parse(rest, choice.sampling).blame(Kind::Usage)?;
+    endpoint.concurrency_max = choice.concurrency;
     let key = ApiKey::from_env(&endpoint.key_env).blame(Kind::Usage)?;
     Ok(Arc::new(Endpoint::new(endpoint, key).blame(Kind::External)?))
 }
 
 #[cfg(feature = "llama")]
-async fn llama(name: &str, settings: &Settings, json: bool) -> Result<Arc<dyn Policy>> {
+async fn llama(
+    name: &str,
+    choice: PolicyChoice<'_>,
+    json: bool,
+) -> Result<Arc<dyn Policy>> {
     use plumbline_llama::{Llama, LlamaError, LlamaSettings, resolve};
     let blame = |error: LlamaError| {
         let kind = match &error {
@@ -458,9 +535,9 @@ async fn llama(name: &str, settings: &Settings, json: bool) -> Result<Arc<dyn Po
         found => found.map_err(blame)?,
     };
     let mut llama = LlamaSettings::new(path);
-    llama.sampling = settings.sampling;
-    llama.constrain = settings.constrain;
-    llama.sequences_max = settings.concurrency.max(settings.samples).min(SEQUENCES_MAX);
+    llama.sampling = choice.sampling;
+    llama.constrain = choice.constrain;
+    llama.sequences_max = choice.concurrency.max(choice.samples).min(SEQUENCES_MAX);
     llama.cache_tokens =
         llama.cache_tokens.max(llama.sequences_max * SEQUENCE_CACHE_TOKENS);
     let loaded = tokio::task::spawn_blocking(move || Llama::load(llama)).await;

@@ -1,6 +1,8 @@
 //! `plumb import`: turns a published question set into an environment, texts into a corpus,
 //! or trajectories of others into a run. Nothing stands under `--out` until all of it does.
 
+mod spider;
+
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +10,7 @@ use std::str::FromStr;
 
 use plumbline::import::{
     Document, DocumentPool, Format, ImportError, Importer, Incomplete, Intake, PROMPT,
-    Record, Records, Skip, TrajectoryFormat,
+    ProblemFormat, Record, Records, Skip, TrajectoryFormat,
 };
 use plumbline::protocol::Protocol;
 use serde::Serialize;
@@ -16,6 +18,7 @@ use serde::Serialize;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::imported;
 use crate::manifest;
+use crate::problems;
 use crate::progress::Progress;
 
 /// Bytes of one `.txt` or `.md` file.
@@ -42,8 +45,10 @@ const VERIFIERS: [&str; 6] = [
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// hotpotqa, 2wiki or musique: questions with their paragraphs become an environment.
-    /// corpus: documents alone become a corpus. agentprocessbench, openai-chat, reflexion or
-    /// who-and-when: recorded trajectories become a run, to be labelled and scored.
+    /// spider: questions to SQLite databases become an environment. nl4opt, nlp4lp or mamo:
+    /// optimisation problems become one. corpus: documents alone become a corpus.
+    /// agentprocessbench, openai-chat, reflexion or who-and-when: recorded trajectories
+    /// become a run, to be labelled and scored.
     #[arg(value_name = "FORMAT")]
     subject: Subject,
     /// JSON lines, or a JSON array of records; for a corpus also folders of .txt and .md.
@@ -62,6 +67,10 @@ pub(crate) struct ImportArgs {
     /// paragraphs find theirs here. Repeat for several.
     #[arg(long, value_name = "FILE")]
     corpus: Vec<PathBuf>,
+    /// The folder of the databases. Default: where the questions are, or in `database`,
+    /// `databases` or `dev_databases` there.
+    #[arg(long, value_name = "DIR")]
+    databases: Option<PathBuf>,
     /// Leave out questions of which a supporting document is nowhere to be found.
     #[arg(long)]
     skip_incomplete: bool,
@@ -77,13 +86,19 @@ pub(crate) struct ImportArgs {
 #[derive(Debug, Clone, Copy)]
 enum Subject {
     Questions(Format),
+    Spider,
     Corpus,
     Trajectories(TrajectoryFormat),
+    Problems(ProblemFormat),
 }
 
 impl ImportArgs {
     pub(crate) fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     pub(crate) fn out(&self) -> &Path {
@@ -95,15 +110,23 @@ impl FromStr for Subject {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> std::result::Result<Self, anyhow::Error> {
-        if name == "corpus" {
-            return Ok(Subject::Corpus);
+        match name {
+            "corpus" => return Ok(Subject::Corpus),
+            "spider" => return Ok(Subject::Spider),
+            _ => {}
         }
         if let Ok(format) = name.parse::<TrajectoryFormat>() {
             return Ok(Subject::Trajectories(format));
         }
+        if let Ok(format) = name.parse::<ProblemFormat>() {
+            return Ok(Subject::Problems(format));
+        }
         let format = name.parse::<Format>().map(Subject::Questions);
         let others = TrajectoryFormat::ALL.map(TrajectoryFormat::name).join(", ");
-        format.map_err(|error| anyhow::anyhow!("{error}, corpus, {others}"))
+        let problems = ProblemFormat::ALL.map(ProblemFormat::name).join(", ");
+        format.map_err(|error| {
+            anyhow::anyhow!("{error}, spider, corpus, {others}, {problems}")
+        })
     }
 }
 
@@ -119,6 +142,7 @@ pub(crate) struct ImportReport {
     pub(crate) documents: u64,
     /// Documents that came more than once and were kept once.
     pub(crate) merged: u64,
+    pub(crate) databases: u64,
     pub(crate) trajectories: u64,
     pub(crate) steps: u64,
     /// Labels by people that came along.
@@ -162,6 +186,12 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
             ("steps", &report.steps),
             ("human labels", &report.labels),
         ],
+        Subject::Spider => {
+            vec![("questions", questions), ("databases", &report.databases)]
+        }
+        Subject::Problems(_) => {
+            vec![("problems", questions), ("left out, no optimum", unanswerable)]
+        }
         Subject::Questions(_) | Subject::Corpus => vec![
             ("questions", questions),
             ("left out, unanswerable", unanswerable),
@@ -178,6 +208,10 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         Subject::Questions(_) => {
             println!("next: plumb run {} --policy baseline", out.display());
         }
+        Subject::Spider => println!("next: plumb env check {}", out.display()),
+        Subject::Problems(_) => {
+            println!("next: plumb run {} --policy llama:default", out.display());
+        }
         Subject::Corpus => println!("written to {}", out.display()),
     }
     Ok(())
@@ -190,9 +224,13 @@ fn write(args: &ImportArgs, json: bool) -> Result<ImportReport> {
         Subject::Questions(format) => {
             write_environment(args, format, &name, staging.dir(), json)?
         }
+        Subject::Spider => spider::write(args, &name, staging.dir(), json)?,
         Subject::Corpus => write_corpus(args, &name, staging.dir(), json)?,
         Subject::Trajectories(format) => {
             imported::write_run(args, format, &name, staging.dir(), json)?
+        }
+        Subject::Problems(format) => {
+            problems::write_environment(args, format, &name, staging.dir(), json)?
         }
     };
     staging.finish()?;
@@ -617,24 +655,24 @@ mod tests {
         args: ImportArgs,
     }
 
-    fn run(line: &[&str]) -> Result<ImportReport> {
+    pub(super) fn run(line: &[&str]) -> Result<ImportReport> {
         let line = Line::try_parse_from(["import"].iter().chain(line));
         let args = line.unwrap_or_else(|error| panic!("{error}")).args;
         write(&args, true)
     }
 
-    struct Place(tempfile::TempDir);
+    pub(super) struct Place(tempfile::TempDir);
 
     impl Place {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             Self(tempfile::tempdir().expect("a temporary folder"))
         }
 
-        fn path(&self, name: &str) -> String {
+        pub(super) fn path(&self, name: &str) -> String {
             self.0.path().join(name).to_str().expect("UTF-8").to_owned()
         }
 
-        fn file(&self, name: &str, text: &str) -> String {
+        pub(super) fn file(&self, name: &str, text: &str) -> String {
             let path = self.path(name);
             let parent = Path::new(&path).parent().expect("it lies in the folder");
             fs::create_dir_all(parent).expect("a folder");

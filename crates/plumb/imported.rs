@@ -21,8 +21,15 @@ use crate::import::{
 use crate::manifest;
 
 /// The verifiers that need neither a tool nor supporting documents.
-const VERIFIERS: [&str; 5] =
-    ["well-formed", "repeat", "retrieval-gain", "answer-support", "answer-correct"];
+const VERIFIERS: [&str; 7] = [
+    "well-formed",
+    "repeat",
+    "retrieval-gain",
+    "answer-support",
+    "answer-correct",
+    "fusion-online",
+    "fusion-gold",
+];
 const PROMPT: &str = "The instructions of these trajectories are in origin.jsonl, as their \
                       source has them.\n";
 

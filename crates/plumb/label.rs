@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt};
 use plumbline::store::{Recording, VerdictWriter, read_verdicts};
 use plumbline::{
     Digest, Gold, Limits, NodeId, StepLabel, Task, TaskId, Tree, Verdict, Verifier,
@@ -16,6 +17,9 @@ use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
 
+/// Trees that one verifier judges at once.
+pub(crate) const TREES_AT_ONCE: usize = 8;
+
 /// Every verdict of a run, by task.
 pub(crate) type Verdicts = BTreeMap<TaskId, Vec<Verdict>>;
 
@@ -26,26 +30,39 @@ pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
     let tasks = tasks(&folder, &recording)?;
     let gold = folder.gold()?;
     let names = match args.verifiers.as_slice() {
-        [] => folder.manifest.verifiers.as_slice(),
+        [] if args.judge.policy.is_none() => folder.manifest.verifiers.as_slice(),
         named => named,
     };
-    if names.is_empty() {
+    if names.is_empty() && args.judge.policy.is_none() {
         let message = "the environment names no verifiers; name some with --verifier";
         return Err(Failure::say(Kind::Usage, message));
     }
     // The limits the run was made with, not those the manifest has now.
     let limits = recorded_limits(&recording)?;
     let world = Arc::new(catalog::environment(&folder, &limits, json).await?);
-    let verifiers: Vec<Box<dyn Verifier>> = names
+    let mut verifiers: Vec<Box<dyn Verifier>> = names
         .iter()
         .map(|name| catalog::verifier(name, &world))
         .collect::<Result<_>>()?;
+    if let Some(policy) = &args.judge.policy {
+        verifiers.push(catalog::judge(&args.judge, policy, &world, json).await?);
+    }
     for verifier in &verifiers {
         judge(verifier.as_ref(), &args.run, &recording, &tasks, &gold, json).await?;
     }
     let verdicts = verdicts(&args.run)?;
     print(&recording, &tasks, &verdicts, &verifiers, view, json);
     Ok(())
+}
+
+/// What became of one tree.
+enum Judged<'r> {
+    /// It had been judged as it is.
+    Known,
+    /// There is no gold, and the verifier needs some.
+    Ungraded,
+    /// It was judged.
+    New { id: &'r TaskId, nodes: u32, shown: Digest, verdicts: Vec<Verdict> },
 }
 
 /// Judges every tree the verifier has not judged yet, or that has grown since.
@@ -61,18 +78,17 @@ async fn judge(
     let judged = read_verdicts(run, verifier.id())?;
     let mut ungraded = 0;
     let progress = Progress::new("trees judged", recording.trees.len() as u64, json);
-    for (done, (id, tree)) in (1..).zip(&recording.trees) {
+    let judging = recording.trees.iter().map(|(id, tree)| async {
         let nodes = u32::try_from(tree.len()).expect("node ids are 32 bits wide");
         let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;
         let gold = gold.get(id);
         let shown = Digest::of_json(&(task, gold.filter(|_| verifier.sight().gold)));
         let known = judged.get(id);
         if known.is_some_and(|known| known.nodes == nodes && known.shown == shown) {
-            continue;
+            return Ok(Judged::Known);
         }
         if gold.is_none() && verifier.sight().gold {
-            ungraded += 1;
-            continue;
+            return Ok(Judged::Ungraded);
         }
         let verdicts = plumbline::label(verifier, task, gold, tree).await;
         let verdicts = verdicts.map_err(|error| {
@@ -82,7 +98,21 @@ async fn judge(
             };
             Failure::new(kind, error)
         })?;
-        writer.append(id, nodes, shown, &verdicts)?;
+        Ok(Judged::New { id, nodes, shown, verdicts })
+    });
+    // Verifiers that wait for a model wait for several trees at once; the order of the
+    // verdicts is that of the trees all the same.
+    let mut judging = stream::iter(judging).buffered(TREES_AT_ONCE);
+    let mut done = 0;
+    while let Some(judged) = judging.next().await {
+        match judged? {
+            Judged::Known => {}
+            Judged::Ungraded => ungraded += 1,
+            Judged::New { id, nodes, shown, verdicts } => {
+                writer.append(id, nodes, shown, &verdicts)?;
+            }
+        }
+        done += 1;
         progress.set(done, |_| verifier.id().to_string());
     }
     progress.finish();
@@ -124,6 +154,36 @@ pub(crate) fn verdicts(run: &Path) -> Result<Verdicts> {
         for (task, judged) in read_verdicts(run, &verifier)? {
             all.entry(task).or_default().extend(judged.verdicts);
         }
+    }
+    Ok(all)
+}
+
+/// The verdicts of the verifiers named; of all there are where none is. Those that were named
+/// and that the view cannot use are an error: to leave them out silently would give something
+/// else than was asked for.
+pub(crate) fn chosen(run: &Path, names: &[String], view: View) -> Result<Verdicts> {
+    let mut all = verdicts(run)?;
+    if names.is_empty() {
+        return Ok(all);
+    }
+    let is =
+        |id: &plumbline::VerifierId, name: &String| id.name() == name || &id.0 == name;
+    let known = plumbline::store::verifiers(run)?;
+    for name in names {
+        if !known.iter().any(|id| is(id, name)) {
+            let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "{}: {name:?} has not judged this run; run plumb label --verifier {name} \
+                 first. There are: {}",
+                run.display(),
+                known.join(", ")
+            );
+            return Err(Failure::say(Kind::Usage, message));
+        }
+    }
+    for own in all.values_mut() {
+        own.retain(|verdict| names.iter().any(|name| is(&verdict.verifier, name)));
+        view.require(own).blame(Kind::Usage)?;
     }
     Ok(all)
 }

@@ -3,14 +3,19 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
 
 mod args;
+mod audit;
 mod catalog;
 mod doctor;
 mod env;
+mod export;
 mod failure;
+mod fit;
 mod import;
 mod imported;
 mod label;
 mod manifest;
+mod mutants;
+mod problems;
 mod progress;
 mod replay;
 mod run;
@@ -74,7 +79,9 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             Command::Replay(args) => replay::replay(args, json).await,
             Command::Show(args) => show::show(args, json),
             Command::Import(args) => import::import(args, json),
-            Command::Score(command) => score::score(command, json),
+            Command::Audit(args) => audit::audit(args, json).await,
+            Command::Score(command) => score::score(command, json).await,
+            Command::Export(args) => export::export(args, json).await,
             Command::Env(command) => env::env(command, json).await,
             Command::Tool(command) => tool::tool(command, json).await,
             Command::Doctor => doctor::doctor(json),

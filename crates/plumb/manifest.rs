@@ -104,6 +104,7 @@ impl ToolManifest {
             ToolManifest::Sql { .. } => "sql",
             ToolManifest::Describe { .. } => "describe",
             ToolManifest::Solve { .. } => "solve",
+            ToolManifest::Python { .. } => "python",
         }
     }
 }

@@ -67,7 +67,7 @@ pub(crate) async fn run(args: &RunArgs, json: bool) -> Result<()> {
     }
     let gold = folder.gold()?;
     let environment = catalog::environment(&folder, &settings.limits, json).await?;
-    let policy = catalog::policy(&settings, json).await?;
+    let policy = catalog::policy(settings.policy(), json).await?;
     let header = header(args, &settings, &environment, policy.as_ref(), &tasks);
     let out = args.out.clone().unwrap_or_else(|| default_out(&environment, &header));
     if args.dry_run {

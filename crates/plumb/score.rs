@@ -8,13 +8,15 @@ use plumbline::import::Origin;
 use plumbline::store::{Human, Recording, read_human, read_origins};
 use plumbline::{
     Agreement, HumanLabel, Interval, Labelled, MistakeAgreement, NodeId, Prediction,
-    Rated, StepLabel, TaskId, Verdict, View,
+    Rated, StepLabel, TaskId,
 };
 use serde_json::{Value, json};
 
-use crate::failure::{Blame, Failure, Kind, Result};
-use crate::label::{Verdicts, tasks, verdicts, view};
+use crate::failure::{Failure, Kind, Result};
+use crate::fit::{FitArgs, fit};
+use crate::label::{chosen, tasks, view};
 use crate::manifest::{EnvironmentFolder, read_jsonl};
+use crate::mutants::{MutantsArgs, mutants};
 
 /// Seed of the resampling, so that the same run gives the same intervals.
 const SEED: u64 = 0;
@@ -23,6 +25,11 @@ const SEED: u64 = 0;
 pub(crate) enum ScoreCommand {
     /// Agreement of a run's labels with labels by people.
     Labels(LabelsArgs),
+    /// Fits a model of labels to a run's labels by people.
+    Fit(FitArgs),
+    /// How many planted faults an environment's verifiers find, and how often they see one
+    /// where there is none.
+    Mutants(MutantsArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,9 +51,11 @@ pub(crate) struct LabelsArgs {
     against: Option<PathBuf>,
 }
 
-pub(crate) fn score(command: &ScoreCommand, json: bool) -> Result<()> {
+pub(crate) async fn score(command: &ScoreCommand, json: bool) -> Result<()> {
     match command {
         ScoreCommand::Labels(args) => labels(args, json),
+        ScoreCommand::Fit(args) => fit(args, json),
+        ScoreCommand::Mutants(args) => mutants(args, json).await,
     }
 }
 
@@ -56,8 +65,8 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let origins = read_origins(&args.run)?;
-    let human = human(args, &origins)?;
-    let verdicts = chosen(args, view)?;
+    let human = human(&args.run, args.gold.as_deref(), &origins)?;
+    let verdicts = chosen(&args.run, &args.verifiers, view)?;
     let mut left_out = BTreeSet::new();
     let mut predictions = Predictions::new();
     for (task, tree) in &recording.trees {
@@ -119,39 +128,14 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
 /// What a labeller says, by step.
 type Predictions = BTreeMap<(TaskId, NodeId), Prediction>;
 
-/// The verdicts asked for. Those that were named and that the view cannot use are an error:
-/// leaving them out silently would score something else than was asked.
-fn chosen(args: &LabelsArgs, view: View) -> Result<Verdicts> {
-    let mut all = verdicts(&args.run)?;
-    if args.verifiers.is_empty() {
-        return Ok(all);
-    }
-    let named = |verdict: &Verdict, name: &String| {
-        verdict.verifier.name() == name || &verdict.verifier.0 == name
-    };
-    let known = plumbline::store::verifiers(&args.run)?;
-    for name in &args.verifiers {
-        if !known.iter().any(|id| id.name() == name || &id.0 == name) {
-            let known: Vec<String> = known.iter().map(ToString::to_string).collect();
-            let message = format!(
-                "{}: {name:?} has not judged this run; run plumb label --verifier {name} \
-                 first. There are: {}",
-                args.run.display(),
-                known.join(", ")
-            );
-            return Err(Failure::say(Kind::Usage, message));
-        }
-    }
-    for own in all.values_mut() {
-        own.retain(|verdict| args.verifiers.iter().any(|name| named(verdict, name)));
-        view.require(own).blame(Kind::Usage)?;
-    }
-    Ok(all)
-}
-
-fn human(args: &LabelsArgs, origins: &[Origin]) -> Result<Human> {
-    let Some(file) = &args.gold else {
-        return Ok(read_human(&args.run.join("human.jsonl"))?);
+/// Labels by people: a run's own, or those of a file.
+pub(crate) fn human(
+    run: &Path,
+    gold: Option<&Path>,
+    origins: &[Origin],
+) -> Result<Human> {
+    let Some(file) = gold else {
+        return Ok(read_human(&run.join("human.jsonl"))?);
     };
     let first = crate::manifest::read(file)?;
     if first.lines().next().is_some_and(|line| line.contains("\"plumbline.human\"")) {
@@ -175,7 +159,7 @@ fn human(args: &LabelsArgs, origins: &[Origin]) -> Result<Human> {
 }
 
 /// The step labels of a tree by people.
-fn steps(labels: &[HumanLabel]) -> BTreeMap<NodeId, StepLabel> {
+pub(crate) fn steps(labels: &[HumanLabel]) -> BTreeMap<NodeId, StepLabel> {
     let step = |label: &HumanLabel| match label {
         HumanLabel::Step { node, label } => Some((*node, *label)),
         HumanLabel::Final { .. } | HumanLabel::Mistake { .. } => None,

@@ -25,6 +25,20 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
 }
 
+/// What a policy is made from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PolicyChoice<'a> {
+    /// `llama:…`, `openai:…`, `scripted:FILE` or `baseline`.
+    pub(crate) name: &'a str,
+    pub(crate) sampling: Sampling,
+    /// Whether a local model is held to the protocol's grammar.
+    pub(crate) constrain: bool,
+    /// Prompts that may wait for it at once.
+    pub(crate) concurrency: u32,
+    /// Messages asked for at once from one prompt.
+    pub(crate) samples: u32,
+}
+
 /// A `--config` file: what flags can say, under the same names.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -86,6 +100,17 @@ impl Settings {
         };
         settings.check()?;
         Ok(settings)
+    }
+
+    /// What the run's policy is made from.
+    pub(crate) fn policy(&self) -> PolicyChoice<'_> {
+        PolicyChoice {
+            name: &self.policy,
+            sampling: self.sampling,
+            constrain: self.constrain,
+            concurrency: self.concurrency,
+            samples: self.samples,
+        }
     }
 
     fn check(&self) -> Result<()> {

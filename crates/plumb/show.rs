@@ -276,7 +276,7 @@ impl Trajectory<'_> {
             Evidence::Rollouts { sampled, succeeded } => {
                 format!("{succeeded} of {sampled} rollouts succeeded")
             }
-            Evidence::Span { node, observation, range } => {
+            Evidence::Span { node, observation, range, .. } => {
                 let step = self.tree.get(*node).map(|node| &node.step);
                 let text = step.and_then(|step| match observation {
                     None => Some(step.proposal.text.as_str()),

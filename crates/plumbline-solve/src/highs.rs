@@ -232,7 +232,35 @@ impl<'s> Highs<'s> {
         };
         let has_point =
             self.int(c"primal_solution_status")? == c::kHighsSolutionStatusFeasible;
-        let has_duals = !self.is_integer && self.int(c"dual_solution_status")? != 0;
+        // Without a feasible point there may be no solution to ask for at all.
+        let (point, duals) = match has_point {
+            true => self.solution(status).map(|(point, duals)| (Some(point), duals))?,
+            false => (None, None),
+        };
+        if status == Status::Optimal && point.is_none() {
+            return Err("HiGHS found an optimum without a feasible point".to_owned());
+        }
+        let simplex = self.int(c"simplex_iteration_count")?;
+        Ok(Solved {
+            status,
+            point,
+            duals,
+            bound: if self.is_integer {
+                Some(self.double(c"mip_dual_bound")?)
+            } else {
+                None
+            },
+            nodes: if self.is_integer { self.int64(c"mip_node_count")? } else { 0 },
+            iterations: u64::try_from(simplex).unwrap_or(0),
+        })
+    }
+
+    /// The point, and the duals where the program is linear and this is its optimum.
+    #[expect(clippy::type_complexity, reason = "duals are of columns and of rows")]
+    fn solution(
+        &self,
+        status: Status,
+    ) -> Result<(Vec<f64>, Option<(Vec<f64>, Vec<f64>)>), String> {
         let mut point = vec![0.0; self.columns];
         let mut reduced_costs = vec![0.0; self.columns];
         let mut activities = vec![0.0; self.rows];
@@ -248,20 +276,10 @@ impl<'s> Highs<'s> {
             )
         };
         checked(got, "tell its solution")?;
-        let simplex = self.int(c"simplex_iteration_count")?;
-        Ok(Solved {
-            status,
-            point: has_point.then_some(point),
-            duals: (has_duals && status == Status::Optimal)
-                .then_some((reduced_costs, duals)),
-            bound: if self.is_integer {
-                Some(self.double(c"mip_dual_bound")?)
-            } else {
-                None
-            },
-            nodes: if self.is_integer { self.int64(c"mip_node_count")? } else { 0 },
-            iterations: u64::try_from(simplex).unwrap_or(0),
-        })
+        let has_duals = status == Status::Optimal
+            && !self.is_integer
+            && self.int(c"dual_solution_status")? != 0;
+        Ok((point, has_duals.then_some((reduced_costs, duals))))
     }
 
     /// An irreducible subsystem that cannot be satisfied, if HiGHS finds one: of the

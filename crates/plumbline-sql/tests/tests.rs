@@ -2,6 +2,8 @@
 
 /// What statements may try and must not achieve, as data.
 mod escapes;
+/// Published gold SQL and its recorded results.
+mod published;
 /// Answers, errors and their explanations.
 mod reading;
 /// Private copies: fork, replay, forget.

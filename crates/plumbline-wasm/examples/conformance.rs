@@ -100,7 +100,7 @@ fn mbpp(task: &Value) -> (String, String) {
         .collect();
     let (setup, code) =
         (task["test_setup_code"].as_str(), task["code"].as_str().unwrap());
-    let code = format!("{}\n{code}\n{}\n", setup.unwrap_or_default(), tests.join("\n"));
+    let code = format!("{code}\n{}\n{}\n", setup.unwrap_or_default(), tests.join("\n"));
     (format!("MBPP/{}", task["task_id"]), code.replace('\r', ""))
 }
 

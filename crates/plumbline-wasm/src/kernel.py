@@ -30,14 +30,14 @@ def _make():
         builtins.str,
         builtins.type,
     )
-    isinstance, len, getattr, open = (
+    isinstance, len, getattr, setattr = (
         builtins.isinstance,
         builtins.len,
         builtins.getattr,
-        builtins.open,
+        builtins.setattr,
     )
     dumps, loads, door = json.dumps, json.loads, _host.call
-    parse, Expr, Expression, Module = ast.parse, ast.Expr, ast.Expression, ast.Module
+    parse, Expr, Expression = ast.parse, ast.Expr, ast.Expression
     TracebackException, cache = traceback.TracebackException, linecache.cache
     ENOSPC = errno.ENOSPC
     walk, modules, listing = os.walk, sys.modules, os.path
@@ -45,7 +45,8 @@ def _make():
     def stream(fd):
         raw = io.FileIO(fd, "w", closefd=False)
         buffered = io.BufferedWriter(raw, 65536)
-        return io.TextIOWrapper(buffered, "utf-8", "backslashreplace", "\n")
+        errors = "strict" if fd == 1 else "backslashreplace"
+        return io.TextIOWrapper(buffered, "utf-8", errors, "\n")
 
     def settle():
         """Gives the next cell streams that are open, and shows what this one printed."""
@@ -62,6 +63,15 @@ def _make():
             if not sound:
                 setattr(sys, "__%s__" % name, stream(fd))
             setattr(sys, name, getattr(sys, "__%s__" % name))
+
+    def mend():
+        """Puts back what the next cell cannot be run without."""
+        for name, value in kept:
+            names.setdefault(name, value)
+        names["__import__"] = importer
+        modules["__main__"], modules["_plumbline"] = main, kernel
+        kernel.run = run
+        modules["builtins"], modules["sys"] = builtins, sys
 
     def clean(text):
         """Text that can be written down: half of a surrogate pair cannot."""
@@ -99,8 +109,9 @@ def _make():
 
     def describe(error, name, chars_max):
         trace, line = steps(error.__traceback__, name)
-        if isinstance(error, SyntaxError) and error.filename == name:
-            line = error.lineno
+        if line is None and isinstance(error, SyntaxError):
+            # The cell was not even begun: the frames are those of the parser.
+            trace, line = None, error.lineno
         try:
             message = str(error)
         except BaseException:
@@ -140,6 +151,7 @@ def _make():
         except BaseException as error:
             exception = describe(error, name, chars_max)
             error.__traceback__ = None
+        mend()
         settle()
         if echo is not None:
             more = len(echo) - chars_max
@@ -152,9 +164,9 @@ def _make():
     main = types.ModuleType("__main__")
     main.__builtins__ = builtins
     kernel = types.ModuleType("_plumbline")
-    kernel.run = run
-    modules["_plumbline"] = kernel
-    modules["__main__"] = main
+    names = builtins.__dict__
+    kept, importer = list(names.items()), builtins.__import__
+    mend()
     os.chdir("/scratch")
     sys.path.insert(0, "/scratch")
     settle()

@@ -472,7 +472,7 @@ fn outcome(ended: Ended, live: &mut Live, limits: &Limits) -> Outcome {
         Ended::Trapped(message) => Outcome::Fault(Fault::Trap, message),
         Ended::Returned => match live.session().door.report() {
             Some(Report { exception: Some(Exception { limit, .. }), .. })
-                if limit == Some(Bound::Memory) =>
+                if limit == Some(Bound::Memory) && live.is_memory_refused() =>
             {
                 memory()
             }

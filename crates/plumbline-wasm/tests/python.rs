@@ -497,6 +497,67 @@ fn code_can_call_tools() {
     assert_eq!(episode.scratch.digest(), digest);
 }
 
+/// The one reference solution that does not pass: it tries 10^8 divisions, which takes more
+/// fuel than `Limits` allow by default, and five seconds in native Python.
+const TOO_LONG: [&str; 1] = ["MBPP/123"];
+
+/// The data of others, which is not in the repository: `PLUMBLINE_DATA`, or beside it.
+fn data() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let given = std::env::var_os("PLUMBLINE_DATA").map(PathBuf::from);
+    given.or_else(|| Some(root.join("../shared/data"))).filter(|folder| folder.is_dir())
+}
+
+/// HumanEval and MBPP: every reference solution passes its tests. `examples/conformance.rs`
+/// compares with native Python, program by program.
+#[test]
+fn reference_solutions_pass_their_tests() {
+    let Some(python) = python() else { return };
+    let Some(folder) = data().map(|data| data.join("code")).filter(|dir| dir.is_dir())
+    else {
+        eprintln!(
+            "skipped: PLUMBLINE_DATA names no folder with code/humaneval_164.jsonl"
+        );
+        return;
+    };
+    let mut programs: Vec<(String, String)> = Vec::new();
+    let tasks = |name: &str| -> Vec<Value> {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    for task in tasks("humaneval_164.jsonl") {
+        let field = |name: &str| task[name].as_str().unwrap().to_owned();
+        let (prompt, solution) = (field("prompt"), field("canonical_solution"));
+        let (test, entry) = (field("test"), field("entry_point"));
+        let code = format!("{prompt}{solution}\n{test}\ncheck({entry})\n");
+        programs.push((field("task_id"), code));
+    }
+    for task in tasks("mbpp_1_510.jsonl") {
+        let tests = task["test_list"].as_array().unwrap();
+        let tests: Vec<&str> = tests.iter().map(|test| test.as_str().unwrap()).collect();
+        let setup = task["test_setup_code"].as_str().unwrap_or_default();
+        let (code, tests) = (task["code"].as_str().unwrap(), tests.join("\n"));
+        programs.push((
+            format!("MBPP/{}", task["task_id"]),
+            format!("{code}\n{setup}\n{tests}"),
+        ));
+    }
+    assert_eq!(programs.len(), 164 + 510);
+    let mut failed = Vec::new();
+    for (id, code) in &programs {
+        let mut episode = Episode::new(python);
+        // A tenth of the default: all others pass with it.
+        let fuel_max = Limits::default().fuel_max / 10;
+        episode.limits = Limits { fuel_max, call_ms_max: 300_000, ..Limits::default() };
+        let observation = episode.run(code);
+        let data = observation.data();
+        if !data.is_object() || !data["exception"].is_null() {
+            failed.push(id.as_str());
+        }
+    }
+    assert_eq!(failed, TOO_LONG);
+}
+
 #[test]
 fn what_is_missing_or_wrong_is_said() {
     let folder = tempfile::tempdir().unwrap();

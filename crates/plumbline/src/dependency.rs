@@ -90,7 +90,8 @@ fn edges(asked: &Words, step: &Step, sources: &[&Source]) -> Vec<Edge> {
         if edges.len() == EDGES_MAX {
             break;
         }
-        if what.is_empty() || asked.has(&what) {
+        // A name that the question's own words make up, in whatever order, comes from there.
+        if what.is_empty() || what.split(' ').all(|word| asked.has(word)) {
             continue;
         }
         let edge = |on: NodeId, place| Edge { on, place, link, what: what.clone() };

@@ -93,6 +93,8 @@ pub mod policies;
 mod replay;
 
 mod agreement;
+mod audit;
+pub mod cases;
 pub mod comparators;
 mod outcome;
 mod query;
@@ -105,6 +107,7 @@ pub mod export;
 pub mod features;
 pub mod fusion;
 pub mod import;
+pub mod mutants;
 pub mod program;
 pub mod protocol;
 pub mod store;
@@ -114,6 +117,7 @@ pub use action::{Action, ToolCall};
 pub use agreement::{
     Agreement, Bin, ClassAgreement, Interval, MistakeAgreement, Prediction, Rated,
 };
+pub use audit::{Audit, Ground as AuditGround, audit};
 pub use call_cache::CallCache;
 pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
 pub use dependency::{Edge, Link, Place, confirms, dependencies};

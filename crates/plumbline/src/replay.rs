@@ -138,7 +138,7 @@ pub async fn replay_evidence(
 }
 
 /// The state after each step that something still hangs on.
-struct States<'e, 't> {
+pub(crate) struct States<'e, 't> {
     environment: &'e Environment,
     task: &'t Task,
     tree: &'t Tree,
@@ -146,11 +146,15 @@ struct States<'e, 't> {
 }
 
 impl<'e, 't> States<'e, 't> {
-    fn new(environment: &'e Environment, task: &'t Task, tree: &'t Tree) -> Self {
+    pub(crate) fn new(
+        environment: &'e Environment,
+        task: &'t Task,
+        tree: &'t Tree,
+    ) -> Self {
         Self { environment, task, tree, after: BTreeMap::new() }
     }
 
-    fn before(&mut self, node: NodeId) -> Episode<'e> {
+    pub(crate) fn before(&mut self, node: NodeId) -> Episode<'e> {
         let parent = self.tree.get(node).and_then(|node| node.parent);
         let Some(parent) = parent else {
             return Episode::new(self.environment, &self.task.inputs, None);
@@ -164,7 +168,7 @@ impl<'e, 't> States<'e, 't> {
         episode
     }
 
-    fn after(&mut self, node: NodeId, episode: Episode<'e>) {
+    pub(crate) fn after(&mut self, node: NodeId, episode: Episode<'e>) {
         let children = self.tree.children(Some(node)).count();
         if children > 0 {
             self.after.insert(node, (episode, children));
@@ -188,7 +192,7 @@ fn difference(recorded: &Step, found: &Step) -> Option<(Field, String, String)> 
         .then(|| (Field::Scratch, scratch.0.to_string(), scratch.1.to_string()))
 }
 
-fn text_of(observation: &Observation) -> String {
+pub(crate) fn text_of(observation: &Observation) -> String {
     serde_json::to_string(observation).expect("an observation serialises")
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Digest, NodeId, StepLabel, ToolCall, Zero};
+use crate::{Digest, NodeId, Step, StepLabel, ToolCall, Zero};
 
 /// The name of a verifier: `name@version`, with `+digest` where it has settings. Two
 /// verdicts can be compared only if these agree.
@@ -117,6 +117,9 @@ pub enum Evidence {
         observation: Option<u32>,
         /// Bytes of that text.
         range: Range<usize>,
+        /// What those bytes digest to, so that they are known again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<Digest>,
     },
     /// Another step on the path: one this step repeats, for instance.
     Step {
@@ -130,6 +133,37 @@ pub enum Evidence {
         /// How many succeeded.
         succeeded: u32,
     },
+}
+
+impl Evidence {
+    /// A part of what a step said, or of what one of its observations showed.
+    pub fn span(
+        node: NodeId,
+        step: &Step,
+        observation: Option<u32>,
+        range: Range<usize>,
+    ) -> Self {
+        let text = span_of(step, observation, &range).map(|s| Digest::of(s.as_bytes()));
+        Evidence::Span { node, observation, range, text }
+    }
+
+    /// The whole message of a step.
+    pub fn message(node: NodeId, step: &Step) -> Self {
+        Self::span(node, step, None, 0..step.proposal.text.len())
+    }
+}
+
+/// The text that a span points at, if it is there.
+pub(crate) fn span_of<'s>(
+    step: &'s Step,
+    observation: Option<u32>,
+    range: &Range<usize>,
+) -> Option<&'s str> {
+    let text = match observation {
+        None => step.proposal.text.as_str(),
+        Some(index) => step.observations.get(usize::try_from(index).ok()?)?.text(),
+    };
+    text.get(range.clone())
 }
 
 /// What a verdict cost, in units that reproduce.

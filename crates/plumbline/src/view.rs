@@ -5,13 +5,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::dependency::{Edge, Place, confirms, dependencies};
-use crate::{Evidence, NodeId, StepLabel, Tree, Verdict, VerifierId, Zero};
+use crate::{Evidence, NodeId, Sight, StepLabel, Tree, Verdict, VerifierId, Zero};
 
 /// A named way to read one label off a step's verdicts. A view executes nothing and asks no
 /// model, so it can be changed after the fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
-    /// Each step by itself: bad if any verdict is bad, else good if any is good.
+    /// Each step by itself: bad if any verdict is bad, else good if any is good; but where
+    /// there are [weighed](View::labels) verdicts, those alone decide.
     StrictLocal,
     /// As `strict-local`, and a step that rests on a bad one is bad too, until it is put
     /// right: see [`labels`](View::labels).
@@ -58,10 +59,15 @@ impl View {
     /// The label of each step of a tree that has one: steps that no admitted verdict labels
     /// are left out.
     ///
+    /// A verdict with a confidence is *weighed*: it took into account what other verdicts
+    /// each see one side of, and how they err. Where there is one that does not abstain
+    /// (`neutral/unknown`), only weighed verdicts count, and of those the ones that were shown
+    /// most; only `consensus>=K` counts all alike.
+    ///
     /// In the view `propagated` a step is bad, whatever its own verdicts, if it reads (see
     /// [`dependencies`]) what a bad step claimed or brought up. It is put right, and keeps its
-    /// own label, if it is good and its own tools show what it had read there; or if a
-    /// verdict with a confidence calls it good, for such a verdict weighs the whole step.
+    /// own label, if it is good and its own tools show what it had read there. A weighed label
+    /// stands: the steps before are among what was weighed.
     pub fn labels<'v>(
         self,
         question: &str,
@@ -87,6 +93,11 @@ impl View {
             View::Consensus(count) => count.max(1),
             _ => 1,
         };
+        let weighed = match self {
+            View::Consensus(_) => vec![],
+            _ => weighed(verdicts),
+        };
+        let verdicts = if weighed.is_empty() { verdicts } else { &weighed };
         let deciding = |label: StepLabel| -> Vec<&'v Verdict> {
             let with = verdicts.iter().filter(|verdict| verdict.label == Some(label));
             with.copied().collect()
@@ -131,6 +142,22 @@ impl View {
     }
 }
 
+/// The verdicts that weigh the whole step and do not abstain: of those, the ones that were
+/// shown most.
+fn weighed<'v>(verdicts: &[&'v Verdict]) -> Vec<&'v Verdict> {
+    let shown = |verdict: &Verdict| {
+        let Sight { gold, later, outcome } = verdict.saw;
+        [gold, later, outcome].map(u8::from).iter().sum::<u8>()
+    };
+    let weighs = |verdict: &&&Verdict| {
+        let abstains = verdict.label.is_none() || verdict.zero == Some(Zero::Unknown);
+        verdict.confidence.is_some() && !abstains
+    };
+    let most = verdicts.iter().filter(weighs).map(|verdict| shown(verdict)).max();
+    let of_most = |verdict: &&&Verdict| most == Some(shown(verdict));
+    verdicts.iter().filter(weighs).filter(of_most).copied().collect()
+}
+
 /// The kind of a zero that several verdicts agree on: a failure outside explains a step, a
 /// finding outweighs not knowing.
 fn zero(verdicts: &[&Verdict]) -> Option<Zero> {
@@ -149,8 +176,10 @@ fn propagate(question: &str, tree: &Tree, labels: &mut BTreeMap<NodeId, Labelled
         let good = own.is_some_and(|labelled| labelled.label == StepLabel::Good);
         let weighed = own.is_some_and(|labelled| labelled.confidence().is_some());
         let put_right = |edge: &&Edge| {
-            good && (weighed
-                || edge.place == Place::Message && confirms(&node.step, &edge.what))
+            weighed
+                || good
+                    && edge.place == Place::Message
+                    && confirms(&node.step, &edge.what)
         };
         let edges = reads.get(&id).into_iter().flatten();
         let rests_on = edges
@@ -340,6 +369,32 @@ mod tests {
             |verdict: &Verdict| Verdict { confidence: Some(0.9), ..verdict.clone() };
         let weighed: Vec<Verdict> = verdicts.iter().map(sure).collect();
         assert_eq!(read(View::Propagated, &unconfirmed, &weighed), "-++");
+    }
+
+    #[test]
+    fn weighed_verdicts_decide_alone_and_those_shown_most_among_them() {
+        let tree = tree(&[], "Oslo");
+        let sure = |by: &str, label, saw, zero| Verdict {
+            confidence: Some(0.9),
+            saw,
+            zero,
+            ..verdict(0, by, Some(label))
+        };
+        let plain = verdict(0, "a", Some(Bad));
+        let online = sure("online", Good, Sight::ONLINE, None);
+        let gold = sure("gold", Neutral, Sight::GOLD, Some(Zero::Neutral));
+        let check = |verdicts: &[&Verdict], expect: &str| {
+            let verdicts: Vec<Verdict> = verdicts.iter().copied().cloned().collect();
+            assert_eq!(read(View::StrictLocal, &tree, &verdicts), expect, "{verdicts:?}");
+        };
+        check(&[&plain, &online], "+");
+        check(&[&plain, &online, &gold], "0");
+        let abstains = sure("gold", Neutral, Sight::GOLD, Some(Zero::Unknown));
+        check(&[&plain, &online, &abstains], "+");
+        check(&[&plain, &abstains], "-");
+        let all = [plain, online, gold];
+        assert_eq!(read(View::Online, &tree, &all), "+");
+        assert_eq!(read(View::Consensus(1), &tree, &all), "-");
     }
 
     #[test]

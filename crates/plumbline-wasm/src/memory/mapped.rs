@@ -20,7 +20,7 @@ use wasmtime::{Config, LinearMemory, MemoryCreator, MemoryType};
 /// Where live memory may be mapped: an image of more pieces than this is made of fewer.
 const SEGMENTS_MAX: usize = 256;
 /// Written pages that lie no further apart than this are one piece, at first.
-const GAP_PAGES: usize = 8;
+const GAP_PAGES: usize = 2;
 
 /// A linear memory, frozen. Cloning shares it.
 #[derive(Debug, Clone)]

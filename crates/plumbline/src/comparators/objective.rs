@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::comparators::{Comparison, Number, parse_number};
 use crate::program::{Program, Size, read};
@@ -156,6 +156,8 @@ fn plain(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn gold() -> Gold {

@@ -8,8 +8,8 @@ fn check(text: &str) {
     let read = trajectory::read(text);
     let leaf = read.tree.leaves().pop().expect("a trajectory has a step");
     let steps = features(&read.tree, leaf, &read.task, read.gold.as_ref());
-    assert_eq!(steps.len(), read.margins.len());
-    for (step, margin) in steps.iter().zip(&read.margins) {
+    assert_eq!(steps.len(), read.margins().len());
+    for (step, margin) in steps.iter().zip(read.margins()) {
         let mut expected = margin.split_whitespace();
         assert_eq!(expected.next(), Some(step.kind.as_str()), "{margin} {step:?}");
         let mut doubt = None;

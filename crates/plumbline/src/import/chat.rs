@@ -137,6 +137,21 @@ pub(crate) fn write(marks: &[Value], steps: &[&Step]) -> Option<Vec<Value>> {
     Some(messages)
 }
 
+/// A step as messages: what it says, then a reply a call. What a malformed message or a call
+/// of the user came to is a user's message.
+pub(crate) fn write_step(step: &Step) -> Vec<Value> {
+    let Proposal { text, action, .. } = &step.proposal;
+    let mut messages = vec![assistant_message(text, action)];
+    let calls = action.calls();
+    for (index, observation) in step.observations.iter().enumerate() {
+        messages.push(match calls.get(index) {
+            Some(call) if call.tool != USER => tool_message(call, observation.text()),
+            _ => json!({ "role": "user", "content": observation.text() }),
+        });
+    }
+    messages
+}
+
 /// A content: a text, nothing, or a list of texts as some endpoints send it.
 fn content(field: &Field<'_>) -> Result<String, ImportError> {
     match field.value() {

@@ -9,11 +9,13 @@ mod hotpotqa;
 mod musique;
 mod pool;
 mod record;
+mod spider;
 mod two_wiki;
 
 mod agent_process_bench;
 pub(crate) mod chat;
 mod openai_chat;
+mod optimisation;
 mod reflexion;
 mod trajectory;
 mod who_and_when;
@@ -25,8 +27,10 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+pub use optimisation::{ProblemFormat, declared};
 pub use pool::{Document, DocumentPool, TakenId};
 pub use record::{Place, RECORD_BYTES_MAX, Record, Records};
+pub use spider::{SQL_PROMPT, SqlQuestion, sql_question};
 pub use trajectory::{
     Forest, Origin, PlantError, Planted, Trajectory, TrajectoryFormat,
     TrajectoryFormatError,

@@ -111,10 +111,8 @@ impl Verifier for AnswerCorrect {
             .map_err(|error| self.refuse(seen.task, error.to_string()))?;
         let mut verdicts = Vec::new();
         for &node in nodes {
-            let Some(proposal) = tree.get(node).map(|node| &node.step.proposal) else {
-                continue;
-            };
-            let Action::Answer { text } = &proposal.action else { continue };
+            let Some(step) = tree.get(node).map(|node| &node.step) else { continue };
+            let Action::Answer { text } = &step.proposal.action else { continue };
             let place = (seen.task, tree, node);
             let (comparison, executed) =
                 self.compare(&comparator, text, gold, place).await?;
@@ -125,8 +123,7 @@ impl Verifier for AnswerCorrect {
                 (false, false) => Finding::bad(value, reason),
             };
             let calls = u32::try_from(executed.len()).unwrap_or(u32::MAX);
-            let range = 0..proposal.text.len();
-            let mut evidence = vec![Evidence::Span { node, observation: None, range }];
+            let mut evidence = vec![Evidence::message(node, step)];
             evidence.extend(executed);
             let cost = Cost { calls, tokens: 0 };
             let finding = finding.resting_on(evidence);

@@ -52,8 +52,7 @@ fn find(path: &Path<'_>) -> Option<Finding> {
     let Action::Answer { text } = &path.step.proposal.action else { return None };
     let words = text::normalised_words(text);
     let answer: Vec<&str> = words.iter().map(|(word, _)| word.as_str()).collect();
-    let range = 0..path.step.proposal.text.len();
-    let message = vec![Evidence::Span { node: path.node, observation: None, range }];
+    let message = vec![Evidence::message(path.node, path.step)];
     match answer.as_slice() {
         [] => {
             let reason = "the answer says nothing".to_owned();
@@ -78,7 +77,7 @@ fn find(path: &Path<'_>) -> Option<Finding> {
                     let observation = u32::try_from(call).ok();
                     let range = text::locate(whole, shown, range);
                     let mut evidence =
-                        vec![Evidence::Span { node: *node, observation, range }];
+                        vec![Evidence::span(*node, step, observation, range)];
                     evidence.extend(path.execution(index, call));
                     return Some(Finding::good(1.0, reason).resting_on(evidence));
                 }
@@ -163,7 +162,7 @@ mod tests {
             ";
         let (tree, verdicts) = judge(&AnswerSupport::default(), trajectory);
         let verdict = verdicts.first().expect("one verdict");
-        let [Evidence::Span { node, observation, range }, Evidence::Execution { .. }] =
+        let [Evidence::Span { node, observation, range, .. }, Evidence::Execution { .. }] =
             verdict.evidence.as_slice()
         else {
             panic!("{:?}", verdict.evidence);

@@ -7,6 +7,7 @@
 mod answer_correct;
 mod answer_support;
 mod judge;
+mod modelling;
 mod repeat;
 mod retrieval_gain;
 mod sql_prefix;
@@ -29,6 +30,7 @@ use crate::{
 pub use answer_correct::AnswerCorrect;
 pub use answer_support::AnswerSupport;
 pub use judge::{Judge, JudgeSettings, Merge};
+pub use modelling::ModelVerifier;
 pub use repeat::Repeat;
 pub use retrieval_gain::{RetrievalGain, RetrievalGainGold};
 pub use sql_prefix::SqlPrefix;

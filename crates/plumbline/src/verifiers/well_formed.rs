@@ -45,11 +45,7 @@ impl Verifier for WellFormed {
 fn find(path: &Path<'_>) -> Option<Finding> {
     let Path { node, step, .. } = path;
     // The whole message: what cannot be read has no smaller part to point at.
-    let message = Evidence::Span {
-        node: *node,
-        observation: None,
-        range: 0..step.proposal.text.len(),
-    };
+    let message = Evidence::message(*node, step);
     if let Action::Malformed { reason } = &step.proposal.action {
         let reason = format!("the message could not be read: {reason}");
         return Some(Finding::bad(false, reason).resting_on(vec![message]));

@@ -1,0 +1,116 @@
+//! `plumb audit`: checks what every verdict of a run rests on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use plumbline::store::Recording;
+use plumbline::{Audit, AuditGround, Divergence, VerifierId};
+use serde_json::json;
+
+use crate::catalog;
+use crate::failure::{Blame, Failure, Kind, Result};
+use crate::imported;
+use crate::label::{recorded_limits, tasks, unknown_task, verdicts};
+use crate::manifest::EnvironmentFolder;
+use crate::progress::Progress;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AuditArgs {
+    /// The run's folder.
+    run: PathBuf,
+}
+
+pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
+    let recording = Recording::open(&args.run)?;
+    let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
+    let tasks = tasks(&folder, &recording)?;
+    let limits = recorded_limits(&recording)?;
+    let environment = catalog::environment(&folder, &limits, json).await?;
+    let imported = imported::source(&recording.header);
+    let ground = match imported {
+        Some(_) => AuditGround::Tape(&environment),
+        None => AuditGround::World(&environment),
+    };
+    let verdicts = verdicts(&args.run)?;
+    if verdicts.values().all(Vec::is_empty) {
+        let message =
+            format!("{}: has no verdicts; run plumb label first", args.run.display());
+        return Err(Failure::say(Kind::Usage, message));
+    }
+    let progress = Progress::new("trees audited", recording.trees.len() as u64, json);
+    let mut audits: BTreeMap<VerifierId, Audit> = BTreeMap::new();
+    let mut first: Option<Divergence> = None;
+    for (done, (id, tree)) in (1..).zip(&recording.trees) {
+        let Some(verdicts) = verdicts.get(id) else { continue };
+        let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;
+        let found = plumbline::audit(ground, task, tree, verdicts).await;
+        let (found, divergence) = found.blame(Kind::External)?;
+        for (verifier, audit) in found {
+            *audits.entry(verifier).or_default() += &audit;
+        }
+        first = first.or(divergence);
+        progress.set(done, |_| id.to_string());
+    }
+    progress.finish();
+    let mut all = Audit::default();
+    audits.values().for_each(|audit| all += audit);
+    print(&audits, &all, first.as_ref(), json);
+    if let (Some(format), false) = (imported, json) {
+        println!("imported from {format}: calls were looked up in the record, not made");
+    }
+    match first {
+        None => Ok(()),
+        Some(first) => {
+            let message = format!(
+                "{} of {} pieces of evidence diverge. The first:\n{first}",
+                all.diverged,
+                all.checked()
+            );
+            Err(Failure::say(Kind::Finding, message))
+        }
+    }
+}
+
+fn print(
+    audits: &BTreeMap<VerifierId, Audit>,
+    all: &Audit,
+    first: Option<&Divergence>,
+    json: bool,
+) {
+    if json {
+        let verifiers: BTreeMap<String, &Audit> =
+            audits.iter().map(|(id, audit)| (id.to_string(), audit)).collect();
+        let first = first.map(ToString::to_string);
+        println!("{}", json!({ "verifiers": verifiers, "all": all, "first": first }));
+        return;
+    }
+    println!(
+        "{:<24} {:>8} {:>8} {:>10} {:>7} {:>7} {:>9} {:>9} {:>9}",
+        "",
+        "verdicts",
+        "opinions",
+        "executions",
+        "spans",
+        "steps",
+        "rollouts",
+        "confirmed",
+        "of"
+    );
+    let names = audits.iter().map(|(id, audit)| (id.to_string(), audit));
+    for (name, audit) in names.chain([("all".to_owned(), all)]) {
+        println!(
+            "{name:<24} {:>8} {:>8} {:>10} {:>7} {:>7} {:>9} {:>9} {:>9}",
+            audit.verdicts,
+            audit.opinions,
+            audit.executions,
+            audit.spans,
+            audit.steps,
+            audit.rollouts,
+            audit.confirmed(),
+            audit.checked(),
+        );
+    }
+    if all.rollouts > 0 {
+        println!("rollouts are samples of a model and cannot be executed again");
+    }
+}

@@ -1,0 +1,218 @@
+//! Plays changed copies of good trajectories, and counts what verifiers make of them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::plan::{Plan, play, shows, solve};
+use crate::mutants::{Effect, Good, mutants};
+use crate::{
+    ActError, Action, CallCache, Environment, Gold, GradeError, NodeId, Observation,
+    StepLabel, Task, Tree, Verdict, Verifier, VerifierError, View, document_ids, grade,
+    label, outcomes,
+};
+
+/// Bytes of observations that are kept: copies of a trajectory differ in one call.
+const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What became of the mutants of one class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Planted, without those that are not shown to be faults.
+    pub planted: u64,
+    /// Called worse than the good trajectory. For a canary: rewarded.
+    pub hits: u64,
+    /// Faults that changed nothing: the answer is still right, or the document still found.
+    pub equivalent: u64,
+}
+
+impl Row {
+    /// The share that was hit.
+    pub fn rate(&self) -> Option<f64> {
+        (self.planted > 0).then(|| self.hits as f64 / self.planted as f64)
+    }
+}
+
+/// The mutation score of an environment's verifiers under a view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MutationScore {
+    /// By what the change does, then by its class.
+    pub rows: BTreeMap<(Effect, &'static str), Row>,
+    /// Tasks whose good trajectory is called good all through.
+    pub tasks: u64,
+    /// Tasks left out because it is not: what is wrong with it cannot be told from what is
+    /// planted.
+    pub left_out: u64,
+}
+
+impl MutationScore {
+    /// All classes of one effect taken together.
+    pub fn total(&self, effect: Effect) -> Row {
+        let rows = self.rows.iter().filter(|((of, _), _)| *of == effect);
+        rows.fold(Row::default(), |sum, (_, row)| Row {
+            planted: sum.planted + row.planted,
+            hits: sum.hits + row.hits,
+            equivalent: sum.equivalent + row.equivalent,
+        })
+    }
+}
+
+/// Why a mutation score could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    /// A tool failed.
+    #[error(transparent)]
+    Act(#[from] ActError),
+    /// A verifier failed.
+    #[error(transparent)]
+    Verifier(#[from] VerifierError),
+    /// An answer could not be compared.
+    #[error(transparent)]
+    Grade(#[from] GradeError),
+}
+
+/// What is measured.
+pub struct Subject<'s> {
+    /// The world that tasks are played in.
+    pub environment: &'s Environment,
+    /// Whose verdicts count.
+    pub verifiers: &'s [Box<dyn Verifier>],
+    /// How they become a label.
+    pub view: View,
+}
+
+/// Plants every mutant into every task's good trajectory.
+///
+/// A fault is killed if, from where it was planted, some step is bad that was not, or the
+/// very step is no longer good; a no-op that meets the same is a false kill. A canary is
+/// rewarded if a step is good from where it turns degenerate.
+pub async fn mutation_score(
+    subject: &Subject<'_>,
+    tasks: &[(&Task, &Gold)],
+    mut progress: impl FnMut(usize),
+) -> Result<MutationScore, MeasureError> {
+    let cache = CallCache::new(CACHE_BYTES_MAX);
+    let environment = subject.environment;
+    let mut solutions: Vec<(&Task, &Gold, Vec<Action>)> = Vec::new();
+    for (task, gold) in tasks {
+        if let Some(actions) = solve(environment, task, gold, &cache).await? {
+            solutions.push((task, gold, actions));
+        }
+    }
+    let mut score = MutationScore::default();
+    for (index, (task, gold, actions)) in solutions.iter().enumerate() {
+        progress(index + 1);
+        let base = Plan::new("none", Effect::NoOp, actions.clone(), 0);
+        let tree = play(environment, task, &base, &cache).await?;
+        let labels = subject.labels(task, gold, &tree).await?;
+        if labels.values().any(|label| *label == StepLabel::Bad) {
+            score.left_out += 1;
+            continue;
+        }
+        score.tasks += 1;
+        let after = solutions[index + 1..].iter().chain(&solutions[..index]);
+        let other =
+            after.map(|(.., other)| other).find(|other| other.last() != actions.last());
+        let plans = match other {
+            Some(other) => {
+                let (tree, actions) = (&tree, actions.as_slice());
+                let good = Good { task, gold, actions, tree, other };
+                mutants(environment, good, &cache).await?
+            }
+            None => vec![],
+        };
+        for plan in plans {
+            let changed = play(environment, task, &plan, &cache).await?;
+            let row = score.rows.entry((plan.effect, plan.class)).or_default();
+            if plan.effect == Effect::Fault
+                && subject
+                    .is_harmless(task, gold, &plan, [&tree, &changed], &cache)
+                    .await?
+            {
+                row.equivalent += 1;
+                continue;
+            }
+            let found = subject.labels(task, gold, &changed).await?;
+            row.planted += 1;
+            row.hits += u64::from(match plan.effect {
+                Effect::Canary => is_rewarded(&plan, &found),
+                Effect::Fault | Effect::NoOp => is_worse(&plan, &labels, &found),
+            });
+        }
+    }
+    Ok(score)
+}
+
+type Labels = BTreeMap<NodeId, StepLabel>;
+
+impl Subject<'_> {
+    async fn labels(
+        &self,
+        task: &Task,
+        gold: &Gold,
+        tree: &Tree,
+    ) -> Result<Labels, VerifierError> {
+        let mut verdicts: Vec<Verdict> = Vec::new();
+        for verifier in self.verifiers {
+            verdicts.extend(label(verifier.as_ref(), task, Some(gold), tree).await?);
+        }
+        let labels = self.view.labels(&task.prompt, tree, &verdicts);
+        Ok(labels.into_iter().map(|(node, labelled)| (node, labelled.label)).collect())
+    }
+}
+
+fn is_worse(plan: &Plan, good: &Labels, found: &Labels) -> bool {
+    let site = NodeId(u32::try_from(plan.site).expect("plans are short"));
+    let was_good = good.get(&site) == Some(&StepLabel::Good);
+    let is_good = found.get(&site) == Some(&StepLabel::Good);
+    let bad = found.range(site..).any(|(_, label)| *label == StepLabel::Bad);
+    bad || was_good && !is_good
+}
+
+fn is_rewarded(plan: &Plan, found: &Labels) -> bool {
+    let site = NodeId(u32::try_from(plan.site).expect("plans are short"));
+    found.range(site..).any(|(_, label)| *label == StepLabel::Good)
+}
+
+impl Subject<'_> {
+    /// Whether a fault is none as far as the data can tell: a call that still finds a
+    /// supporting document or comes to the same optimum, evidence that still shows the answer,
+    /// an answer that is still right.
+    async fn is_harmless(
+        &self,
+        task: &Task,
+        gold: &Gold,
+        plan: &Plan,
+        [good, tree]: [&Tree; 2],
+        cache: &CallCache,
+    ) -> Result<bool, GradeError> {
+        let site = NodeId(u32::try_from(plan.site).expect("plans are short"));
+        let observations = |tree: &Tree| -> Vec<Observation> {
+            tree.get(site).map(|node| node.step.observations.clone()).unwrap_or_default()
+        };
+        let calls = plan.actions[plan.site].calls();
+        Ok(match (plan.class, calls.first().map(|call| call.tool.as_str())) {
+            ("repeated-query", _) => false,
+            ("dropped-hop" | "truncated-evidence", _) => !shows(tree, gold).is_empty(),
+            (_, None) => {
+                let environment = self.environment;
+                let compared = grade(environment, task, gold, tree, Some(cache)).await?;
+                let outcomes = outcomes(tree, gold, &compared);
+                outcomes.iter().all(|o| o.score().is_some_and(|score| score.exact_match))
+            }
+            (_, Some("solve")) => {
+                let optimum = |observations: &[Observation]| {
+                    let data = observations.first().map(Observation::data);
+                    data.map(|data| (data["status"].clone(), data["objective"].clone()))
+                };
+                optimum(&observations(good)) == optimum(&observations(tree))
+            }
+            (_, Some(_)) => {
+                let supporting = gold.supporting();
+                let shown = observations(tree);
+                let mut ids = shown.iter().flat_map(document_ids);
+                ids.any(|id| supporting.contains(&id))
+            }
+        })
+    }
+}
