@@ -44,8 +44,14 @@ fn a_scripted_run_is_labelled_and_replays() {
     assert!(summary.contains("8 answered"), "{summary}");
     ok(&world, &["label", run]);
     ok(&world, &["replay", run, "--execute"]);
+    ok(&world, &["audit", run]);
     let labels = |verifier: &str| -> Vec<(u64, String)> {
-        let text = world.read(&format!("run/verdicts/{verifier}.jsonl"));
+        let folder = world.path("run/verdicts");
+        let files = std::fs::read_dir(folder).expect("the verdicts").flatten();
+        let files = files.map(|file| file.file_name().to_string_lossy().into_owned());
+        let of_verifier = |file: &String| file.starts_with(&format!("{verifier}@"));
+        let file = files.into_iter().find(of_verifier).expect("the verifier judged");
+        let text = world.read(&format!("run/verdicts/{file}"));
         let mut found = Vec::new();
         for line in text.lines().skip(1) {
             let row: Value = serde_json::from_str(line).expect("JSON");
@@ -122,11 +128,55 @@ fn published_questions_become_an_environment_that_passes_its_check() {
     );
 }
 
+#[tokio::test]
+async fn published_gold_is_seldom_called_bad() {
+    let Some(data) = shared_data("spider_train") else { return };
+    let folder = data.join("text2sql/spider_train");
+    let environment = environment_over(&folder);
+    let verifiers: [Box<dyn Verifier>; 2] = [
+        Box::new(SqlSilent::new(Arc::clone(&environment))),
+        Box::new(SqlPrefix::new(Arc::clone(&environment))),
+    ];
+    let text = std::fs::read_to_string(folder.join("questions.jsonl"));
+    let text = text.expect("the questions");
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    let mut queries = 0;
+    for line in text.lines().step_by(5) {
+        let question: Value = serde_json::from_str(line).expect("a line of JSON");
+        let sql = question["sql"].as_str().expect("a query");
+        // Some questions spell a database otherwise than its file.
+        let database = question["db_id"].as_str().expect("a name").to_lowercase();
+        let task = Task {
+            id: plumbline::TaskId("t".into()),
+            prompt: "?".into(),
+            inputs: json!({ "database": database }),
+        };
+        let tree = answered(&environment, &task, sql).await;
+        queries += 1;
+        for verifier in &verifiers {
+            let verdicts = label(verifier.as_ref(), &task, None, &tree).await;
+            for verdict in verdicts.expect("the verifiers judge") {
+                if verdict.label == Some(StepLabel::Bad) {
+                    let name = verdict.reason.split(':').next().unwrap_or("").to_owned();
+                    println!("{}: {sql}", verdict.reason);
+                    *counts.entry(name).or_default() += 1;
+                }
+            }
+        }
+    }
+    println!("{queries} gold queries: {counts:?}");
+    let bad: u32 = counts.values().sum();
+    assert!(bad * 10 < queries, "more than one in ten: {counts:?}");
+}
+
 /// The shipped environment, put together without the command.
 fn environment() -> Arc<Environment> {
+    environment_over(&root().join("corpora/text-to-sql/databases"))
+}
+
+fn environment_over(databases: &Path) -> Arc<Environment> {
     let cache = std::env::temp_dir().join(format!("plumb-sql-{}", std::process::id()));
-    let databases =
-        Databases::open(&root().join("corpora/text-to-sql/databases"), &cache);
+    let databases = Databases::open(databases, &cache);
     let engine = Arc::new(Engine::read_only(databases.expect("the databases")));
     let sql = Sql::new(Arc::clone(&engine), SqlSettings { rows_shown: 20 });
     Arc::new(
@@ -296,7 +346,8 @@ async fn the_cases_are_judged_as_their_margins_say() {
                 plumbline::replay_evidence(&environment, &task_again, &tree, &verdicts)
                     .await;
             let (divergence, calls) = replayed.expect("the evidence is executed");
-            assert!(divergence.is_none() && calls > 0, "{sql}: {divergence:?}");
+            assert!(divergence.is_none(), "{sql}: {divergence:?}");
+            assert!(calls > 0 || verdict.label.is_none(), "{sql}: nothing proves it");
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));

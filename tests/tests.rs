@@ -23,8 +23,16 @@ mod shipped;
 
 /// Verifiers, by trajectories with the expected verdicts in the margin.
 mod cases;
+/// Others' trajectories: imported, labelled, scored, audited, exported.
+mod labels;
 /// The world text-to-sql: a scripted run, its composer, imports, planted faults.
 mod sql;
+
+/// Optimisation models: shipped, imported, run by a script.
+mod modelling;
+/// The world data-analysis: a scripted run, its composer, imports; skipped where the
+/// interpreter is not in the cache.
+mod python;
 
 /// A real model in this process; skipped where the model file is not in the cache.
 mod model;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use plumbline::fusion::{Fusion, FusionVerifier};
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
-    AnswerCorrect, AnswerSupport, Judge, JudgeSettings, Merge, ModelVerifier, Repeat,
-    RetrievalGain, RetrievalGainGold, SqlPrefix, SqlResult, SqlSilent, WellFormed,
+    AnswerCorrect, AnswerSupport, Judge, JudgeSettings, Merge, ModelVerifier,
+    PythonException, PythonGrounded, PythonSilent, Repeat, RetrievalGain,
+    RetrievalGainGold, SqlPrefix, SqlResult, SqlSilent, ValueReached, WellFormed,
 };
 use plumbline::{
     Environment, EnvironmentParts, Limits, Policy, Sampling, Tool, Verifier,
@@ -22,7 +23,7 @@ use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml
 use crate::settings::{PolicyChoice, nearest};
 
 /// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 18] = [
+pub(crate) const VERIFIERS: [&str; 22] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
@@ -32,6 +33,10 @@ pub(crate) const VERIFIERS: [&str; 18] = [
     "sql-prefix",
     "sql-silent",
     "sql-result",
+    "python-exception",
+    "python-silent",
+    "python-grounded",
+    "value-reached",
     "model-solvable",
     "model-sanity",
     "model-optimum",
@@ -68,6 +73,10 @@ pub(crate) fn verifier(
         "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),
         "sql-silent" => Box::new(SqlSilent::new(Arc::clone(world))),
         "sql-result" => Box::new(SqlResult::new(Arc::clone(world))),
+        "python-exception" => Box::new(PythonException::default()),
+        "python-silent" => Box::new(PythonSilent::new(Arc::clone(world))),
+        "python-grounded" => Box::new(PythonGrounded::new(Arc::clone(world))),
+        "value-reached" => Box::new(ValueReached::default()),
         "model-solvable" => modelling(ModelVerifier::solvable),
         "model-sanity" => modelling(ModelVerifier::sanity),
         "model-optimum" => modelling(ModelVerifier::optimum),

@@ -1,7 +1,9 @@
 //! `plumb import`: turns a published question set into an environment, texts into a corpus,
 //! or trajectories of others into a run. Nothing stands under `--out` until all of it does.
 
+mod programs;
 mod spider;
+mod tables;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Seek, Write};
@@ -45,10 +47,11 @@ const VERIFIERS: [&str; 6] = [
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// hotpotqa, 2wiki or musique: questions with their paragraphs become an environment.
-    /// spider: questions to SQLite databases become an environment. nl4opt, nlp4lp or mamo:
-    /// optimisation problems become one. corpus: documents alone become a corpus.
-    /// agentprocessbench, openai-chat, reflexion or who-and-when: recorded trajectories
-    /// become a run, to be labelled and scored.
+    /// spider: questions to SQLite databases, dabench: to tables, nl4opt, nlp4lp or mamo:
+    /// optimisation problems, humaneval or mbpp: programs to be written become one. corpus:
+    /// documents alone become a corpus. agentprocessbench, openai-chat, reflexion,
+    /// who-and-when or sql-labels: what others recorded becomes a run, to be labelled and
+    /// scored.
     #[arg(value_name = "FORMAT")]
     subject: Subject,
     /// JSON lines, or a JSON array of records; for a corpus also folders of .txt and .md.
@@ -71,6 +74,13 @@ pub(crate) struct ImportArgs {
     /// `databases` or `dev_databases` there.
     #[arg(long, value_name = "DIR")]
     databases: Option<PathBuf>,
+    /// The file with the answers to questions about tables. Default: `labels.jsonl` beside
+    /// the questions. Repeat for several.
+    #[arg(long, value_name = "FILE")]
+    labels: Vec<PathBuf>,
+    /// The folder of the tables. Default: `tables` beside the questions, or where they are.
+    #[arg(long, value_name = "DIR")]
+    tables: Option<PathBuf>,
     /// Leave out questions of which a supporting document is nowhere to be found.
     #[arg(long)]
     skip_incomplete: bool,
@@ -87,6 +97,8 @@ pub(crate) struct ImportArgs {
 enum Subject {
     Questions(Format),
     Spider,
+    Tables,
+    Programs,
     Corpus,
     Trajectories(TrajectoryFormat),
     Problems(ProblemFormat),
@@ -113,6 +125,8 @@ impl FromStr for Subject {
         match name {
             "corpus" => return Ok(Subject::Corpus),
             "spider" => return Ok(Subject::Spider),
+            "dabench" => return Ok(Subject::Tables),
+            "humaneval" | "mbpp" => return Ok(Subject::Programs),
             _ => {}
         }
         if let Ok(format) = name.parse::<TrajectoryFormat>() {
@@ -125,7 +139,8 @@ impl FromStr for Subject {
         let others = TrajectoryFormat::ALL.map(TrajectoryFormat::name).join(", ");
         let problems = ProblemFormat::ALL.map(ProblemFormat::name).join(", ");
         format.map_err(|error| {
-            anyhow::anyhow!("{error}, spider, corpus, {others}, {problems}")
+            let more = "spider, dabench, humaneval, mbpp, corpus";
+            anyhow::anyhow!("{error}, {more}, {others}, {problems}")
         })
     }
 }
@@ -143,6 +158,7 @@ pub(crate) struct ImportReport {
     /// Documents that came more than once and were kept once.
     pub(crate) merged: u64,
     pub(crate) databases: u64,
+    pub(crate) tables: u64,
     pub(crate) trajectories: u64,
     pub(crate) steps: u64,
     /// Labels by people that came along.
@@ -189,6 +205,8 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         Subject::Spider => {
             vec![("questions", questions), ("databases", &report.databases)]
         }
+        Subject::Tables => vec![("questions", questions), ("tables", &report.tables)],
+        Subject::Programs => vec![("programs", questions)],
         Subject::Problems(_) => {
             vec![("problems", questions), ("left out, no optimum", unanswerable)]
         }
@@ -208,7 +226,9 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         Subject::Questions(_) => {
             println!("next: plumb run {} --policy baseline", out.display());
         }
-        Subject::Spider => println!("next: plumb env check {}", out.display()),
+        Subject::Spider | Subject::Tables | Subject::Programs => {
+            println!("next: plumb env check {}", out.display());
+        }
         Subject::Problems(_) => {
             println!("next: plumb run {} --policy llama:default", out.display());
         }
@@ -225,6 +245,8 @@ fn write(args: &ImportArgs, json: bool) -> Result<ImportReport> {
             write_environment(args, format, &name, staging.dir(), json)?
         }
         Subject::Spider => spider::write(args, &name, staging.dir(), json)?,
+        Subject::Tables => tables::write(args, &name, staging.dir(), json)?,
+        Subject::Programs => programs::write(args, &name, staging.dir(), json)?,
         Subject::Corpus => write_corpus(args, &name, staging.dir(), json)?,
         Subject::Trajectories(format) => {
             imported::write_run(args, format, &name, staging.dir(), json)?

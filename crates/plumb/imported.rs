@@ -21,15 +21,10 @@ use crate::import::{
 use crate::manifest;
 
 /// The verifiers that need neither a tool nor supporting documents.
-const VERIFIERS: [&str; 7] = [
-    "well-formed",
-    "repeat",
-    "retrieval-gain",
-    "answer-support",
-    "answer-correct",
-    "fusion-online",
-    "fusion-gold",
-];
+const VERIFIERS: [&str; 5] =
+    ["well-formed", "repeat", "retrieval-gain", "answer-support", "answer-correct"];
+/// Those that weigh the steps of a search, once without the gold and once with it.
+const WEIGHING: [&str; 2] = ["fusion-online", "fusion-gold"];
 const PROMPT: &str = "The instructions of these trajectories are in origin.jsonl, as their \
                       source has them.\n";
 
@@ -88,7 +83,7 @@ struct EnvironmentToml<'a> {
     name: &'a str,
     description: String,
     protocol: &'static str,
-    verifiers: [&'static str; 5],
+    verifiers: Vec<&'static str>,
     tools: [String; 0],
 }
 
@@ -99,13 +94,19 @@ fn write_environment(
     forest: &Forest,
 ) -> Result<()> {
     fs::create_dir(dir).map_err(at(dir))?;
+    let weighing: &[&str] = match format {
+        TrajectoryFormat::AgentProcessBench | TrajectoryFormat::Reflexion => &WEIGHING,
+        TrajectoryFormat::OpenaiChat
+        | TrajectoryFormat::WhoAndWhen
+        | TrajectoryFormat::SqlLabels => &[],
+    };
     let environment = EnvironmentToml {
         name,
         description: format!(
             "Tasks of trajectories imported from {format}; their tools are not here."
         ),
         protocol: format.protocol().name(),
-        verifiers: VERIFIERS,
+        verifiers: [&VERIFIERS, weighing].concat(),
         tools: [],
     };
     write_toml(&dir.join("environment.toml"), &environment)?;

@@ -38,7 +38,22 @@ pub(crate) fn fill(template: &str, source: &dyn Source) -> anyhow::Result<String
     let pieces = pieces(&mut rest, 0)?;
     let mut text = String::new();
     write(&pieces, source, &mut Vec::new(), &mut text)?;
-    Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    Ok(sentences(&text))
+}
+
+/// The text with single spaces, and a capital letter at the beginning of each sentence.
+fn sentences(text: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut begins = true;
+    for word in text.split_whitespace() {
+        let mut letters = word.chars();
+        words.push(match letters.next().filter(|_| begins) {
+            Some(first) => first.to_uppercase().chain(letters).collect(),
+            None => word.to_owned(),
+        });
+        begins = word.ends_with(['.', '?']);
+    }
+    words.join(" ")
 }
 
 fn pieces(rest: &mut &str, depth: u32) -> anyhow::Result<Vec<Piece>> {

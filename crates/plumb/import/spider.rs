@@ -128,7 +128,9 @@ fn find(
         FILES.iter().map(|file| folder.join(file.replace("NAME", name)))
     });
     let found = candidates.into_iter().find(|path| path.is_file());
-    found.ok_or_else(|| {
+    // Some sets spell a name otherwise than its file, as a file system that takes no notice of
+    // case lets them.
+    found.or_else(|| folders.iter().find_map(|folder| spelt_otherwise(folder, name))).ok_or_else(|| {
         let folders: Vec<String> =
             folders.iter().map(|folder| folder.display().to_string()).collect();
         format!(
@@ -136,6 +138,20 @@ fn find(
             FILES.join(", ").replace("NAME", name),
             folders.join(", ")
         )
+    })
+}
+
+/// The first file in a folder that is a database of this name but for upper and lower case.
+fn spelt_otherwise(folder: &Path, name: &str) -> Option<PathBuf> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files.into_iter().find(|path| {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        stem.is_some_and(|stem| stem.eq_ignore_ascii_case(name))
+            && extension.is_some_and(|e| ["sqlite", "sqlite3", "db", "sql"].contains(&e))
+            && path.is_file()
     })
 }
 

@@ -44,13 +44,21 @@ pub(crate) struct Solved {
     pub(crate) status: Status,
     /// The best point found, if one was.
     pub(crate) point: Option<Vec<f64>>,
-    /// Change of the objective per unit of each column, and of each row's limit. Only linear
-    /// programs have them.
-    pub(crate) duals: Option<(Vec<f64>, Vec<f64>)>,
+    /// Only linear programs have them, at their optimum.
+    pub(crate) duals: Option<Duals>,
     /// No point is better than this. Only integer programs have it.
     pub(crate) bound: Option<f64>,
     pub(crate) nodes: u64,
     pub(crate) iterations: u64,
+}
+
+/// Change of the objective per unit.
+#[derive(Debug, Clone)]
+pub(crate) struct Duals {
+    /// Of each column: its reduced cost.
+    pub(crate) columns: Vec<f64>,
+    /// Of each row's limit.
+    pub(crate) rows: Vec<f64>,
 }
 
 /// A subsystem that cannot be satisfied: indices, each with the side that takes part.
@@ -256,30 +264,26 @@ impl<'s> Highs<'s> {
     }
 
     /// The point, and the duals where the program is linear and this is its optimum.
-    #[expect(clippy::type_complexity, reason = "duals are of columns and of rows")]
-    fn solution(
-        &self,
-        status: Status,
-    ) -> Result<(Vec<f64>, Option<(Vec<f64>, Vec<f64>)>), String> {
+    fn solution(&self, status: Status) -> Result<(Vec<f64>, Option<Duals>), String> {
         let mut point = vec![0.0; self.columns];
-        let mut reduced_costs = vec![0.0; self.columns];
         let mut activities = vec![0.0; self.rows];
-        let mut duals = vec![0.0; self.rows];
+        let (columns, rows) = (vec![0.0; self.columns], vec![0.0; self.rows]);
+        let mut duals = Duals { columns, rows };
         // SAFETY: two arrays of one entry a column, two of one a row.
         let got = unsafe {
             c::Highs_getSolution(
                 self.this,
                 point.as_mut_ptr(),
-                reduced_costs.as_mut_ptr(),
+                duals.columns.as_mut_ptr(),
                 activities.as_mut_ptr(),
-                duals.as_mut_ptr(),
+                duals.rows.as_mut_ptr(),
             )
         };
         checked(got, "tell its solution")?;
         let has_duals = status == Status::Optimal
             && !self.is_integer
             && self.int(c"dual_solution_status")? != 0;
-        Ok((point, has_duals.then_some((reduced_costs, duals))))
+        Ok((point, has_duals.then_some(duals)))
     }
 
     /// An irreducible subsystem that cannot be satisfied, if HiGHS finds one: of the

@@ -108,8 +108,8 @@ fn optimal(program: &Program, solved: &Solved) -> (String, Map<String, Value>) {
     });
     data.insert("values".to_owned(), Value::Object(values));
     constraints(program, solved, &point, &mut text, &mut data);
-    if let Some((reduced_costs, _)) = &solved.duals {
-        let costs = program.columns.iter().zip(reduced_costs);
+    if let Some(duals) = &solved.duals {
+        let costs = program.columns.iter().zip(&duals.columns);
         let costs =
             costs.map(|(column, cost)| (column.name.clone(), number(whole(*cost))));
         data.insert("reduced_costs".to_owned(), Value::Object(costs.collect()));
@@ -143,7 +143,7 @@ fn constraints(
         let mut entry = Map::new();
         entry.insert("activity".to_owned(), number(activity));
         entry.insert("slack".to_owned(), slack.map_or(Value::Null, number));
-        let dual = solved.duals.as_ref().map(|(_, duals)| whole(duals[at]));
+        let dual = solved.duals.as_ref().map(|duals| whole(duals.rows[at]));
         if let Some(dual) = dual {
             entry.insert("dual".to_owned(), number(dual));
         }

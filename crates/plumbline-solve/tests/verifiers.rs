@@ -7,7 +7,7 @@ use plumbline::program::{Size, compare, read};
 use plumbline::verifiers::ModelVerifier;
 use plumbline::{
     Action, Environment, Episode, Gold, Limits, Node, NodeId, Proposal, StepLabel, Task,
-    TaskId, ToolCall, Tree, Verdict, Verifier, label, replay_evidence,
+    TaskId, ToolCall, Tree, Verdict, label, replay_evidence,
 };
 use serde_json::{Value, json};
 

@@ -47,7 +47,9 @@ fn check(set: &str) -> Option<(usize, BTreeMap<String, Vec<String>>)> {
         let question: Value = serde_json::from_str(line).expect("a line of JSON");
         let query = question["sql"].as_str().or(question["gold_sqls"][0].as_str());
         let query = query.expect("a gold query");
-        let mut scratch = Scratch::of_inputs(&json!({ "database": question["db_id"] }));
+        // Some questions spell a database otherwise than its file.
+        let database = question["db_id"].as_str().expect("a name").to_lowercase();
+        let mut scratch = Scratch::of_inputs(&json!({ "database": database }));
         let args = json!({ "query": query });
         let observed = runtime.block_on(sql.call(&args, &mut scratch, &limits));
         let observed = observed.expect("the tool answers");

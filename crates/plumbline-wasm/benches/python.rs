@@ -81,18 +81,50 @@ fn p95(times: &[f64]) -> f64 {
     times[times.len() * 95 / 100]
 }
 
-fn native(code: &str, pandas: Option<&str>) -> Option<f64> {
-    let run = || {
+/// A program in native Python, if it runs there.
+struct Native {
+    code: &'static str,
+    modules: Option<String>,
+}
+
+impl Native {
+    fn new(code: &'static str, modules: Option<String>) -> Option<Self> {
+        let native = Self { code, modules };
+        native.run().then_some(native)
+    }
+
+    fn run(&self) -> bool {
         let mut command = Command::new(NATIVE);
-        if let Some(folder) = pandas {
+        if let Some(folder) = &self.modules {
             command.env("PYTHONPATH", folder);
         }
-        command.args(["-c", code]).output().ok().filter(|output| output.status.success())
-    };
-    run()?;
-    Some(p50(&sorted(9, || {
-        run();
-    })))
+        let output = command.args(["-c", self.code]).output();
+        output.is_ok_and(|output| output.status.success())
+    }
+}
+
+/// Times a fresh step and a native program by turns, so that what else the machine does
+/// falls on both. Returns the ratio of their medians.
+fn compare(bench: &Bench, code: &str, native: &Native, count: usize) -> f64 {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        ours.extend(bench.time(3, &Scratch::default(), code));
+        theirs.extend(sorted(1, || {
+            native.run();
+        }));
+    }
+    ours.sort_by(f64::total_cmp);
+    theirs.sort_by(f64::total_cmp);
+    let (least, p50, p95) = (ours[0], p50(&ours), p95(&ours));
+    println!("fresh {code:?}");
+    println!(
+        "  sandbox, least / p50 / p95           {least:8.2} / {p50:.2} / {p95:.2} ms"
+    );
+    let (least, median) = (theirs[0], theirs[theirs.len() / 2]);
+    println!("  python3 -c {:?}, least / p50 {least:8.2} / {median:.2} ms", native.code);
+    let ratio = p50 / median;
+    println!("  ratio of medians                     {ratio:8.4}");
+    ratio
 }
 
 fn main() {
@@ -120,47 +152,39 @@ fn main() {
     );
     let runtime = Runtime::new().unwrap();
     let bench = Bench { runtime, python, limits: Limits::default() };
-    fresh(&bench);
-    pandas(&bench);
+    let mut problems = Vec::new();
+    fresh(&bench, &mut problems);
+    pandas(&bench, &mut problems);
     later(&bench);
-    fork(&bench);
-    growth(&bench);
+    fork(&bench, &mut problems);
+    growth(&bench, &mut problems);
+    assert!(problems.is_empty(), "{}", problems.join("; "));
 }
 
-fn fresh(bench: &Bench) {
-    let times = bench.time(100, &Scratch::default(), "print(1)");
-    println!(
-        "fresh print(1), p50 / p95              {:8.2} / {:.2} ms",
-        p50(&times),
-        p95(&times)
-    );
-    let Some(native) = native("print(1)", None) else {
+fn fresh(bench: &Bench, problems: &mut Vec<String>) {
+    let Some(native) = Native::new("print(1)", None) else {
         println!("skipped: there is no {NATIVE} to compare with");
         return;
     };
-    let ratio = p50(&times) / native;
-    println!("  python3 -c 'print(1)', p50           {native:8.2} ms; ratio {ratio:.3}");
-    assert!(ratio <= PRINT_RATIO_MAX, "more than {PRINT_RATIO_MAX}");
+    let ratio = compare(bench, "print(1)", &native, 40);
+    if ratio > PRINT_RATIO_MAX {
+        problems.push(format!("a fresh step: {ratio:.3}, more than {PRINT_RATIO_MAX}"));
+    }
 }
 
-fn pandas(bench: &Bench) {
-    let code = "import pandas as pd\nint(pd.DataFrame({'a': range(100)}).a.sum())";
-    let times = bench.time(50, &Scratch::default(), code);
-    println!(
-        "fresh pandas, a column's sum, p50 / p95 {:7.2} / {:.2} ms",
-        p50(&times),
-        p95(&times)
-    );
+fn pandas(bench: &Bench, problems: &mut Vec<String>) {
     let folder = std::env::var("PLUMBLINE_PANDAS").ok();
-    let Some(native) = native("import pandas", folder.as_deref()) else {
+    let Some(native) = Native::new("import pandas", folder) else {
         println!(
             "skipped: {NATIVE} has no pandas; PLUMBLINE_PANDAS may name a folder with it"
         );
         return;
     };
-    let ratio = p50(&times) / native;
-    println!("  python3 -c 'import pandas', p50      {native:8.2} ms; ratio {ratio:.4}");
-    assert!(ratio <= PANDAS_RATIO_MAX, "more than {PANDAS_RATIO_MAX}");
+    let code = "import pandas as pd; int(pd.DataFrame({'a': range(100)}).a.sum())";
+    let ratio = compare(bench, code, &native, 9);
+    if ratio > PANDAS_RATIO_MAX {
+        problems.push(format!("pandas: {ratio:.4}, more than {PANDAS_RATIO_MAX}"));
+    }
 }
 
 /// A later step of an episode, and the same after everything is forgotten.
@@ -182,7 +206,7 @@ fn later(bench: &Bench) {
     println!("  its five cells run again, p50        {:8.2} ms", p50(&again));
 }
 
-fn fork(bench: &Bench) {
+fn fork(bench: &Bench, problems: &mut Vec<String>) {
     let mut scratch = Scratch::default();
     let code = "import numpy as np, pandas as pd\n\
                 frame = pd.DataFrame({'a': np.arange(6_250_000, dtype='f8')})";
@@ -203,11 +227,14 @@ fn fork(bench: &Bench) {
     );
     let read = bench.time(5, &scratch, "float(frame.a.sum())");
     println!("  a fork that reads all of it, p50     {:8.2} ms", p50(&read));
-    assert!(p50(&times) < FORK_MS_MAX, "a fork takes {FORK_MS_MAX} ms or more");
-    assert!(first < FORK_MS_MAX, "a first fork takes {FORK_MS_MAX} ms or more");
+    for ms in [first, p50(&times)] {
+        if ms >= FORK_MS_MAX {
+            problems.push(format!("a fork: {ms:.1} ms, not under {FORK_MS_MAX}"));
+        }
+    }
 }
 
-fn growth(bench: &Bench) {
+fn growth(bench: &Bench, problems: &mut Vec<String>) {
     let mut before = (0, 0);
     let began = Instant::now();
     for episode in 0..EPISODES {
@@ -232,8 +259,12 @@ fn growth(bench: &Bench) {
     );
     println!("  file handles                         {} / {}", before.1, after.1);
     let grown = after.0 as f64 / before.0.max(1) as f64 - 1.0;
-    assert!(grown < GROWTH_MAX, "memory grows by {grown:.2}");
-    assert!(after.1 <= before.1, "file handles grow");
+    if grown >= GROWTH_MAX {
+        problems.push(format!("memory grows by {grown:.2}"));
+    }
+    if after.1 > before.1 {
+        problems.push("file handles grow".to_owned());
+    }
 }
 
 /// Bytes this process holds, files in memory included; nothing where nobody says.

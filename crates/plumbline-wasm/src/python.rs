@@ -21,7 +21,7 @@ use crate::door::{Bound, Cell, Door, Exception, HostTools, Outside, Report};
 use crate::files::{DATA, Files};
 use crate::guest::{Ended, Frozen, Live, Printed};
 use crate::pinned::Pinned;
-use crate::prepared::{Prepared, STACK_BYTES, prepare, start_digest, stdlib};
+use crate::prepared::{Prepared, STACK_BYTES, Start, prepare, start_digest, stdlib};
 use crate::states::States;
 use crate::world::World;
 use crate::{Progress, PythonError};
@@ -36,6 +36,8 @@ const CODE_BYTES_MAX: usize = 1 << 20;
 /// interpreter can have used, so that they do not depend on what it did use.
 const EPISODE_ELAPSED_NS: u64 = 3_600_000_000_000;
 const EPISODE_DRAWS: u64 = 1 << 32;
+/// What the guest may use of a stack, and what the host needs beside it.
+const THREAD_STACK_BYTES: usize = STACK_BYTES + (8 << 20);
 /// Interpreters at rest that are kept.
 const STATES_MAX: usize = 64;
 /// Task files up to this size are held in memory.
@@ -143,7 +145,12 @@ impl Python {
             }),
             pinned: Digest::of_json(&(start, digests, specs)),
         };
-        let prepared = prepare(&artefact, &settings.preload, &settings.cache, progress)?;
+        let prepared = on_large_stack(|| {
+            let (preload, cache) = (&settings.preload, &settings.cache);
+            let mut prepared = prepare(&artefact, preload, cache, progress)?;
+            warm(&mut prepared, stdlib(&artefact));
+            Ok(prepared)
+        })?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let sandbox = Sandbox {
             prepared,
@@ -160,6 +167,38 @@ impl Python {
     /// cells: the slow way, which gives the same.
     pub fn forget(&self) {
         self.sandbox.states.clear();
+    }
+}
+
+/// Runs something on a thread whose stack a guest may use.
+fn on_large_stack<T: Send>(
+    run: impl FnOnce() -> Result<T, PythonError> + Send,
+) -> Result<T, PythonError> {
+    let failed =
+        |error: std::io::Error| PythonError::Engine { message: error.to_string() };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(THREAD_STACK_BYTES);
+        let ran = thread.spawn_scoped(scope, run).map_err(failed)?.join();
+        ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Finds out what any cell writes to, by running one. Changes nothing but time.
+fn warm(prepared: &mut Prepared, stdlib: (String, Pinned)) {
+    let limits = Limits::default();
+    let files = Files::new([stdlib], 0, World::start_ns());
+    let Start { image, globals } = prepared.start.clone();
+    let world = World::new(files, EPISODE_ELAPSED_NS, EPISODE_DRAWS);
+    let frozen = Frozen { image, globals, world };
+    let door = Door::open(&Cell::new(1, "print(1)\n1", 100), None);
+    let Ok(mut live) = prepared.machine.wake(&frozen, &limits, door, Arc::default())
+    else {
+        return;
+    };
+    if matches!(live.turn(RUN), Ended::Returned)
+        && let Ok(after) = live.freeze()
+    {
+        prepared.start.image = frozen.image.warmed_by(&after.image);
     }
 }
 
@@ -265,7 +304,7 @@ impl Tool for Python {
         // A thread of its own, for a stack of its own size. It ends with the call.
         let spawned = std::thread::Builder::new()
             .name("python".to_owned())
-            .stack_size(STACK_BYTES + (8 << 20))
+            .stack_size(THREAD_STACK_BYTES)
             .spawn(move || {
                 sandbox.serve(&job, |answer| {
                     // Nobody may wait for it any more.

@@ -191,8 +191,9 @@ fn fill(
     while let Some(start) = rest.find("{{") {
         filled.push_str(&rest[..start]);
         let after = &rest[start + 2..];
-        // Arguments may end in braces of their own: the placeholder closes at the last pair.
-        let mut end = after.find("}}").ok_or("a {{ without its }}")?;
+        // Arguments have braces of their own: the placeholder closes after them.
+        let own = arguments(after).unwrap_or(0);
+        let mut end = own + after[own..].find("}}").ok_or("a {{ without its }}")?;
         while after[end + 2..].starts_with('}') {
             end += 1;
         }
@@ -201,6 +202,14 @@ fn fill(
     }
     filled.push_str(rest);
     Ok(filled.trim_end().to_owned())
+}
+
+/// Where the arguments of a placeholder `call` end, if they are JSON.
+fn arguments(body: &str) -> Option<usize> {
+    let args = body.trim_start().strip_prefix("call ")?.trim_start().split_once(' ')?.1;
+    let mut values = serde_json::Deserializer::from_str(args).into_iter::<Value>();
+    values.next()?.ok()?;
+    Some(body.len() - args.len() + values.byte_offset())
 }
 
 fn placeholder(
@@ -225,4 +234,20 @@ fn placeholder(
     };
     let cannot = || format!("the protocol {protocol} cannot say {{{{{body}}}}}");
     protocol.render(&action).ok_or_else(cannot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_may_hold_any_braces() {
+        let fill = |template: &str| fill(template, Protocol::Hermes, &[]);
+        let args = r#"{"a": {"b": {"c": 1}}, "d": {"e": {}}}"#;
+        let filled = fill(&format!("Say {{{{call go {args}}}}} now.")).expect("JSON");
+        assert!(filled.contains(args) && filled.ends_with(" now."), "{filled}");
+        assert!(fill("{{call go {\"a\": }}").is_err(), "no JSON");
+        assert!(fill("{{answer 4").expect_err("not closed").contains("without its"));
+        assert!(fill("{{answer {4}}}").expect("braces").contains("{4}"));
+    }
 }

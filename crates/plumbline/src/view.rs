@@ -5,23 +5,24 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::dependency::{Edge, Place, confirms, dependencies};
-use crate::{Evidence, NodeId, Sight, StepLabel, Tree, Verdict, VerifierId, Zero};
+use crate::{Evidence, NodeId, StepLabel, Tree, Verdict, VerifierId, Zero};
 
 /// A named way to read one label off a step's verdicts. A view executes nothing and asks no
 /// model, so it can be changed after the fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
-    /// Each step by itself: bad if any verdict is bad, else good if any is good; but where
-    /// there are [weighed](View::labels) verdicts, those alone decide.
+    /// Each step by itself: bad if any verdict is bad, else good if any is good.
     StrictLocal,
     /// As `strict-local`, and a step that rests on a bad one is bad too, until it is put
-    /// right: see [`labels`](View::labels).
+    /// right; but where a verdict weighs the others it decides. See
+    /// [`labels`](View::labels).
     Propagated,
     /// As `strict-local`, over verdicts that something executed stands behind.
     ExecutionOnly,
     /// As `strict-local`, over labels that at least so many verifiers agree on.
     Consensus(u32),
-    /// As `strict-local`, over verdicts that saw neither gold nor later steps.
+    /// As `strict-local`, over verdicts that saw neither gold nor later steps; where one of
+    /// them weighs the others it decides.
     Online,
 }
 
@@ -59,15 +60,14 @@ impl View {
     /// The label of each step of a tree that has one: steps that no admitted verdict labels
     /// are left out.
     ///
-    /// A verdict with a confidence is *weighed*: it took into account what other verdicts
-    /// each see one side of, and how they err. Where there is one that does not abstain
-    /// (`neutral/unknown`), only weighed verdicts count, and of those the ones that were shown
-    /// most; only `consensus>=K` counts all alike.
+    /// A verdict with a confidence weighs the whole step, what others find in it and what it
+    /// rests on; in the views `propagated` and `online` it decides. Of several such verdicts
+    /// those that saw gold do, and of these the surest.
     ///
     /// In the view `propagated` a step is bad, whatever its own verdicts, if it reads (see
     /// [`dependencies`]) what a bad step claimed or brought up. It is put right, and keeps its
-    /// own label, if it is good and its own tools show what it had read there. A weighed label
-    /// stands: the steps before are among what was weighed.
+    /// own label, if it is good and its own tools show what it had read there, or if a verdict
+    /// with a confidence decided it.
     pub fn labels<'v>(
         self,
         question: &str,
@@ -89,15 +89,15 @@ impl View {
     }
 
     fn local<'v>(self, verdicts: &[&'v Verdict]) -> Option<Labelled<'v>> {
+        if let (View::Propagated | View::Online, Some(weighed)) =
+            (self, weighed(verdicts))
+        {
+            return Some(weighed);
+        }
         let enough = match self {
             View::Consensus(count) => count.max(1),
             _ => 1,
         };
-        let weighed = match self {
-            View::Consensus(_) => vec![],
-            _ => weighed(verdicts),
-        };
-        let verdicts = if weighed.is_empty() { verdicts } else { &weighed };
         let deciding = |label: StepLabel| -> Vec<&'v Verdict> {
             let with = verdicts.iter().filter(|verdict| verdict.label == Some(label));
             with.copied().collect()
@@ -142,20 +142,20 @@ impl View {
     }
 }
 
-/// The verdicts that weigh the whole step and do not abstain: of those, the ones that were
-/// shown most.
-fn weighed<'v>(verdicts: &[&'v Verdict]) -> Vec<&'v Verdict> {
-    let shown = |verdict: &Verdict| {
-        let Sight { gold, later, outcome } = verdict.saw;
-        [gold, later, outcome].map(u8::from).iter().sum::<u8>()
-    };
-    let weighs = |verdict: &&&Verdict| {
-        let abstains = verdict.label.is_none() || verdict.zero == Some(Zero::Unknown);
-        verdict.confidence.is_some() && !abstains
-    };
-    let most = verdicts.iter().filter(weighs).map(|verdict| shown(verdict)).max();
-    let of_most = |verdict: &&&Verdict| most == Some(shown(verdict));
-    verdicts.iter().filter(weighs).filter(of_most).copied().collect()
+/// The label by the verdict that weighs the step best, if one does.
+fn weighed<'v>(verdicts: &[&'v Verdict]) -> Option<Labelled<'v>> {
+    let weighing = verdicts.iter().filter(|verdict| verdict.label.is_some());
+    let rank =
+        |verdict: &&&Verdict| verdict.confidence.map(|sure| (verdict.saw.gold, sure));
+    let best =
+        weighing.filter(|verdict| rank(verdict).is_some()).max_by(|one, two| {
+            let (one, two) =
+                (rank(one).unwrap_or_default(), rank(two).unwrap_or_default());
+            one.0.cmp(&two.0).then(one.1.total_cmp(&two.1))
+        })?;
+    let (label, deciding) = (best.label?, vec![*best]);
+    let zero = zero(&deciding).filter(|_| label == StepLabel::Neutral);
+    Some(Labelled { label, zero, deciding, rests_on: None })
 }
 
 /// The kind of a zero that several verdicts agree on: a failure outside explains a step, a
@@ -372,29 +372,22 @@ mod tests {
     }
 
     #[test]
-    fn weighed_verdicts_decide_alone_and_those_shown_most_among_them() {
+    fn a_verdict_that_weighs_the_step_decides() {
         let tree = tree(&[], "Oslo");
-        let sure = |by: &str, label, saw, zero| Verdict {
-            confidence: Some(0.9),
+        let sure = |by: &str, label, confidence, saw| Verdict {
+            confidence: Some(confidence),
             saw,
-            zero,
             ..verdict(0, by, Some(label))
         };
-        let plain = verdict(0, "a", Some(Bad));
-        let online = sure("online", Good, Sight::ONLINE, None);
-        let gold = sure("gold", Neutral, Sight::GOLD, Some(Zero::Neutral));
-        let check = |verdicts: &[&Verdict], expect: &str| {
-            let verdicts: Vec<Verdict> = verdicts.iter().copied().cloned().collect();
-            assert_eq!(read(View::StrictLocal, &tree, &verdicts), expect, "{verdicts:?}");
-        };
-        check(&[&plain, &online], "+");
-        check(&[&plain, &online, &gold], "0");
-        let abstains = sure("gold", Neutral, Sight::GOLD, Some(Zero::Unknown));
-        check(&[&plain, &online, &abstains], "+");
-        check(&[&plain, &abstains], "-");
-        let all = [plain, online, gold];
-        assert_eq!(read(View::Online, &tree, &all), "+");
-        assert_eq!(read(View::Consensus(1), &tree, &all), "-");
+        let verdicts = [
+            verdict(0, "fact", Some(Bad)),
+            sure("online", Good, 0.99, Sight::ONLINE),
+            sure("unsure", Bad, 0.4, Sight::ONLINE),
+            sure("gold", Neutral, 0.6, Sight::GOLD),
+        ];
+        assert_eq!(read(View::StrictLocal, &tree, &verdicts), "-");
+        assert_eq!(read(View::Propagated, &tree, &verdicts), "0");
+        assert_eq!(read(View::Online, &tree, &verdicts), "+");
     }
 
     #[test]

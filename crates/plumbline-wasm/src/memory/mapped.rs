@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FallocateFlags, MemfdFlags};
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use wasmtime::{Config, LinearMemory, MemoryCreator, MemoryType};
 
 /// Where live memory may be mapped: an image of more pieces than this is made of fewer.
@@ -28,6 +28,8 @@ pub(crate) struct Image {
     bytes: usize,
     /// In order, without overlap, from the start to the end.
     segments: Arc<[Segment]>,
+    /// Ranges that whoever makes it live writes to in any case.
+    hot: Arc<[(usize, usize)]>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,7 +61,7 @@ impl Image {
     pub(crate) fn of_file(file: File, bytes: usize) -> io::Result<Self> {
         let source = Source::File(Arc::new(file));
         let segment = Segment { start: 0, bytes, source, offset: 0 };
-        Ok(Self { bytes, segments: [segment].into() })
+        Ok(Self { bytes, segments: [segment].into(), hot: Arc::default() })
     }
 
     /// An image with these contents: whole pages.
@@ -69,7 +71,19 @@ impl Image {
         let (bytes, offset) = (bytes.len(), extent.start);
         let source = Source::Extent(extent);
         let segment = Segment { start: 0, bytes, source, offset };
-        Ok(Self { bytes, segments: [segment].into() })
+        Ok(Self { bytes, segments: [segment].into(), hot: Arc::default() })
+    }
+
+    /// This image, which `frozen` was made from by doing what is done in any case: where
+    /// that wrote, pages are copied at once when it is made live, not one fault at a time.
+    pub(crate) fn warmed_by(mut self, frozen: &Self) -> Self {
+        let of_file = |segment: &Segment| matches!(segment.source, Source::File(_));
+        if self.segments.iter().all(of_file) {
+            let written = frozen.segments.iter().filter(|segment| !of_file(segment));
+            let inside = written.filter(|segment| segment.start < self.bytes);
+            self.hot = inside.map(|segment| (segment.start, segment.bytes)).collect();
+        }
+        self
     }
 
     /// Writes the contents to a new file.
@@ -290,6 +304,9 @@ pub(crate) fn restore(
             segment.offset,
         )?;
     }
+    for (start, bytes) in image.hot.iter() {
+        touch(live, *start, *bytes);
+    }
     let room = bytes_max.saturating_sub(image.bytes);
     let extent = Arc::new(arena()?.extent(room));
     if room > 0 {
@@ -298,6 +315,17 @@ pub(crate) fn restore(
         map(base, image.bytes, room, access, MapFlags::SHARED, file, extent.start)?;
     }
     Ok(Room { extent })
+}
+
+/// Copies pages that will be written to. A kernel that cannot does so later, one by one.
+#[expect(unsafe_code, reason = "asking for pages")]
+fn touch(live: &mut [u8], start: usize, bytes: usize) {
+    let range = &mut live[start..start + bytes];
+    // SAFETY: the range is borrowed exclusively, and its contents stay what they are.
+    let _ = unsafe {
+        let at = range.as_mut_ptr().cast();
+        rustix::mm::madvise(at, bytes, Advice::LinuxPopulateWrite)
+    };
 }
 
 /// Maps a range of a file over a range of a reservation.
@@ -359,7 +387,8 @@ pub(crate) fn freeze(image: &Image, live: &[u8], room: Room) -> io::Result<Image
         let source = Source::Extent(room.extent);
         segments.push(Segment { start: image.bytes, bytes: grown, source, offset });
     }
-    Ok(Image { bytes: live.len(), segments: segments.into() })
+    let hot = Arc::clone(&image.hot);
+    Ok(Image { bytes: live.len(), segments: segments.into(), hot })
 }
 
 /// Appends the parts of some segments that lie in a range.
@@ -560,6 +589,23 @@ mod tests {
         let pages: Vec<usize> = (0..2000).map(|i| i * 20).collect();
         assert_eq!(joined(&pages, 8).len(), 2000);
         assert_eq!(joined(&pages, 32).len(), 1);
+    }
+
+    #[test]
+    fn what_is_hot_is_copied_and_holds_the_same() {
+        use std::io::Write as _;
+
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(&vec![7; BYTES]).expect("room");
+        let image = Image::of_file(file, BYTES).expect("whole pages");
+        let mut live = Live::of(&image);
+        live.bytes()[5 * 4096] = 1;
+        let image = image.clone().warmed_by(&live.freeze(&image));
+        assert_eq!(image.hot[..], [(5 * 4096, page_bytes())]);
+        let mut live = Live::of(&image);
+        let written = written_pages(&live.bytes()[..BYTES]).expect("Linux says");
+        assert!(written.is_empty() || written == [5 * 4096 / page_bytes()]);
+        assert_eq!(live.bytes(), vec![7; BYTES], "copied, not changed");
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn similar(found: &str, gold: &str) -> bool {
 
 /// The values of a text by their names in lower case. A value ends at the bracket that closes
 /// it, so that it may hold brackets itself.
-fn values(text: &str) -> BTreeMap<String, &str> {
+pub(crate) fn values(text: &str) -> BTreeMap<String, &str> {
     let mut values = BTreeMap::new();
     let mut rest = text;
     while let Some(at) = rest.find('@') {

@@ -11,6 +11,7 @@
 mod dabench;
 mod number;
 mod objective;
+mod program;
 mod table;
 mod text;
 
@@ -20,8 +21,10 @@ use serde_json::Value;
 use crate::{Gold, Observation, ToolCall};
 
 pub use dabench::Dabench;
+pub(crate) use dabench::values as named_values;
 pub use number::{Number, parse_number};
 pub use objective::Objective;
+pub use program::Program;
 pub use table::Table;
 pub(crate) use table::query_of;
 pub use text::{Text, exact_match, normalise_answer, token_f1};
@@ -38,6 +41,8 @@ pub enum Comparator {
     Dabench(Dabench),
     /// As queries, by the tables that they return.
     Table(Table),
+    /// As programs, by the tests that they pass.
+    Program(Program),
     /// As the optimum of a model, which is solved.
     Objective(Objective),
 }
@@ -78,6 +83,7 @@ impl Comparator {
             }
             Comparator::Table(table) => table.calls(answer, gold),
             Comparator::Objective(_) => Objective::calls(gold),
+            Comparator::Program(_) => Program::calls(answer, gold),
         }
     }
 
@@ -87,6 +93,7 @@ impl Comparator {
             Comparator::Text(_) | Comparator::Number(_) | Comparator::Dabench(_) => false,
             Comparator::Table(_) => true,
             Comparator::Objective(_) => true,
+            Comparator::Program(_) => true,
         }
     }
 
@@ -104,6 +111,7 @@ impl Comparator {
             Comparator::Dabench(dabench) => dabench.compare(answer, &gold.answers()),
             Comparator::Table(table) => table.compare(gold, observed),
             Comparator::Objective(objective) => objective.compare(answer, gold, observed),
+            Comparator::Program(_) => Program::compare(gold, observed),
         }
     }
 }

@@ -5,9 +5,11 @@
 //! caller opened, questions and documents go out one at a time, and what is held between
 //! them is a title and a digest for each document, never its text.
 
+mod dabench;
 mod hotpotqa;
 mod musique;
 mod pool;
+mod program;
 mod record;
 mod spider;
 mod two_wiki;
@@ -17,6 +19,7 @@ pub(crate) mod chat;
 mod openai_chat;
 mod optimisation;
 mod reflexion;
+mod sql_labels;
 mod trajectory;
 mod who_and_when;
 
@@ -27,8 +30,10 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+pub use dabench::{TABLE_PROMPT, TableQuestion, table_answer, table_question};
 pub use optimisation::{ProblemFormat, declared};
 pub use pool::{Document, DocumentPool, TakenId};
+pub use program::{PROGRAM_PROMPT, program_task};
 pub use record::{Place, RECORD_BYTES_MAX, Record, Records};
 pub use spider::{SQL_PROMPT, SqlQuestion, sql_question};
 pub use trajectory::{

@@ -2,7 +2,8 @@
 //!
 //! A line is an object with the messages under `messages` or `traj`; everything else in it is
 //! kept. The task is named by `id` or `task_id`, else by the digest of what the user first
-//! says. A `trial` or `sample_index` tells samples of one task apart.
+//! says. Where a `trial` or `sample_index` counts samples it is part of the name: a user that
+//! is simulated puts the same task in other words each time.
 
 use serde_json::{Value, json};
 
@@ -16,15 +17,19 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
     let under = ["messages", "traj"];
     let field = record.first_of(&under);
     let name = under.into_iter().find(|name| !record.field(name).is_absent());
-    let sample = record.first_of(&["sample_index", "trial"]);
-    let sample = if sample.is_absent() { 0 } else { sample.index()? };
+    let counted = record.first_of(&["sample_index", "trial"]);
+    let sample = if counted.is_absent() { 0 } else { counted.index()? };
     let chat = chat::read(&field, record.field("tools").value(), sample as u64)?;
     if chat.question.trim().is_empty() {
         return Err(field.wrong("holds no message of a user"));
     }
     let id = record.first_of(&["id", "task_id"]).name()?;
     let digest = || Digest::of(chat.question.as_bytes()).short();
-    let id = id.unwrap_or_else(|| format!("chat-{}", digest()));
+    let id = match id {
+        None => format!("chat-{}", digest()),
+        Some(id) if counted.is_absent() => id,
+        Some(id) => format!("{id}-{sample}"),
+    };
     if id.contains(|c: char| c == ':' || c.is_control()) {
         let problem = format!("is {id:?}, which holds ':' or a control character");
         return Err(record
@@ -57,5 +62,46 @@ fn rest(record: &Record, chat: &Chat, field: &str) -> Value {
     match openai_chat::line(&rest, &steps) {
         Some(line) if line == record.text().trim_end() => rest,
         _ => json!({ "line": record.text().trim_end() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::TrajectoryFormat::OpenaiChat as FORMAT;
+    use super::super::trajectory::tests::{read, refusal};
+    use super::*;
+    use crate::Action;
+
+    const RECORD: &str = concat!(
+        r#"{"task_id": 3, "reward": 0.0, "trial": 1, "traj": ["#,
+        r#"{"role": "system", "content": "S"}, {"role": "user", "content": "Book me a seat."}, "#,
+        r#"{"content": "Which day?", "role": "assistant"}, "#,
+        r#"{"role": "user", "content": "May 20."}, "#,
+        r#"{"content": null, "role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": {"name": "book", "arguments": "{\"day\":20}"}}]}, "#,
+        r#"{"role": "tool", "tool_call_id": "a", "name": "book", "content": "booked"}, "#,
+        r#"{"content": "Done.", "role": "assistant"}]}"#
+    );
+
+    #[test]
+    fn a_question_to_the_user_is_a_call_and_the_last_word_the_answer() {
+        let found = read(FORMAT, RECORD).remove(0);
+        assert_eq!((found.task.id.0.as_str(), found.steps.len()), ("3-1", 3));
+        let asked = &found.steps[0];
+        assert_eq!(asked.proposal.action.calls()[0].tool, "user");
+        assert_eq!(asked.observations[0].text(), "May 20.");
+        assert_eq!(found.steps[1].observations[0].text(), "booked");
+        assert_eq!(
+            found.steps[2].proposal.action,
+            Action::Answer { text: "Done.".into() }
+        );
+        let steps: Vec<&Step> = found.steps.iter().collect();
+        assert_eq!(openai_chat::line(&found.rest, &steps).as_deref(), Some(RECORD));
+    }
+
+    #[test]
+    fn a_chat_without_a_user_is_refused() {
+        let record = r#"{"messages": [{"role": "assistant", "content": "Hi."}]}"#;
+        let error = refusal(FORMAT, record);
+        assert!(error.contains("\"messages\" holds no message of a user"), "{error}");
     }
 }

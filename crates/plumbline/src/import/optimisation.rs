@@ -238,7 +238,7 @@ fn terms(value: &Value) -> Result<Vec<(String, f64)>, String> {
 /// A number as the declarations write it: digits with commas, a currency sign, percent,
 /// a fraction, a number word, and "times" after any of them.
 fn number(text: &str) -> Result<f64, String> {
-    const WORDS: [(&str, f64); 24] = [
+    const WORDS: [(&str, f64); 27] = [
         ("twice", 2.0),
         ("double", 2.0),
         ("triple", 3.0),
@@ -263,9 +263,28 @@ fn number(text: &str) -> Result<f64, String> {
         ("twenty", 20.0),
         ("thirty", 30.0),
         ("fifty", 50.0),
+        ("hundred", 100.0),
+        ("thousand", 1e3),
+        ("million", 1e6),
     ];
+    // "one hundred thousand": each larger word multiplies what stands before it.
+    let spelt_out = |text: &str| {
+        let mut words = text.split_whitespace();
+        let first = words.next()?;
+        let mut rest = std::iter::once(first).chain(words);
+        rest.try_fold(1.0, |product: f64, word| {
+            let known = WORDS.iter().find(|(known, _)| *known == word);
+            known.map(|(_, number)| product * number)
+        })
+    };
+    // "8000 minutes".
+    let with_unit = |text: &str| {
+        let (digits, unit) = text.split_once(' ')?;
+        let is_unit = unit.chars().all(char::is_alphabetic);
+        digits.parse::<f64>().ok().filter(|_| is_unit)
+    };
     let lower = text.trim().to_lowercase().replace([',', '$'], "");
-    let lower = lower.trim_end_matches("times").trim_end_matches('x').trim();
+    let lower = lower.trim_end_matches("times").trim();
     let (lower, divisor) = match lower.strip_suffix("percent").or(lower.strip_suffix('%'))
     {
         Some(rest) => (rest.trim(), 100.0),
@@ -284,6 +303,8 @@ fn number(text: &str) -> Result<f64, String> {
         .map(|(_, number)| *number)
         .or_else(|| lower.trim_end_matches('.').parse().ok())
         .or_else(quotient)
+        .or_else(|| spelt_out(lower))
+        .or_else(|| with_unit(lower))
         .filter(|number: &f64| number.is_finite());
     number.map(|number| number / divisor).ok_or_else(|| format!("{text:?} is no number"))
 }
@@ -307,6 +328,9 @@ mod tests {
             ("twice", 2.0),
             ("1/2", 0.5),
             ("fifteen", 15.0),
+            ("six", 6.0),
+            ("one hundred thousand", 1e5),
+            ("8000 minutes", 8000.0),
         ] {
             assert_eq!(number(text), Ok(expect), "{text:?}");
         }

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::record::Record;
-use super::{ImportError, agent_process_bench, openai_chat, reflexion, who_and_when};
+use super::{
+    ImportError, agent_process_bench, openai_chat, reflexion, sql_labels, who_and_when,
+};
 use crate::protocol::Protocol;
 use crate::{Ending, Gold, HumanLabel, Node, NodeId, Step, Task, TaskId, Tree};
 
@@ -30,15 +32,18 @@ pub enum TrajectoryFormat {
     Reflexion,
     /// Who&When: a conversation of several agents, and which message was the mistake.
     WhoAndWhen,
+    /// SQLExam and NL2SQL-BUGs: a question, a query, and whether a person calls it right.
+    SqlLabels,
 }
 
 impl TrajectoryFormat {
     /// Every format, in the order they are listed to users.
-    pub const ALL: [TrajectoryFormat; 4] = [
+    pub const ALL: [TrajectoryFormat; 5] = [
         TrajectoryFormat::AgentProcessBench,
         TrajectoryFormat::OpenaiChat,
         TrajectoryFormat::Reflexion,
         TrajectoryFormat::WhoAndWhen,
+        TrajectoryFormat::SqlLabels,
     ];
 
     /// The name on the command line.
@@ -48,6 +53,7 @@ impl TrajectoryFormat {
             TrajectoryFormat::OpenaiChat => "openai-chat",
             TrajectoryFormat::Reflexion => "reflexion",
             TrajectoryFormat::WhoAndWhen => "who-and-when",
+            TrajectoryFormat::SqlLabels => "sql-labels",
         }
     }
 
@@ -66,6 +72,7 @@ impl TrajectoryFormat {
             TrajectoryFormat::OpenaiChat => openai_chat::read(record),
             TrajectoryFormat::Reflexion => reflexion::read(record),
             TrajectoryFormat::WhoAndWhen => who_and_when::read(record),
+            TrajectoryFormat::SqlLabels => sql_labels::read(record),
         }
     }
 }
@@ -80,7 +87,7 @@ impl fmt::Display for TrajectoryFormat {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no format of trajectories is called {0:?}; there are: agentprocessbench, openai-chat, \
-     reflexion, who-and-when"
+     reflexion, who-and-when, sql-labels"
 )]
 pub struct TrajectoryFormatError(String);
 

@@ -34,6 +34,11 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         let problem = format!("is {id:?}, which holds ':' or a control character");
         return Err(record.field("question_ID").error(problem, "name it otherwise"));
     }
+    // The two parts of the set put some questions differently.
+    let id = match part.as_str() {
+        "" => id,
+        part => format!("{}-{id}", part.to_lowercase()),
+    };
     let answer = record.field("ground_truth").name()?;
     let gold =
         answer.map(|answer| Gold(json!({ "id": id, "answer": answer, "aliases": [] })));

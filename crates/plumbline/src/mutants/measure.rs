@@ -216,3 +216,148 @@ impl Subject<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::protocol::Protocol;
+    use crate::verifiers::{
+        AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, WellFormed,
+    };
+    use crate::{
+        Digest, EnvironmentParts, Limits, Scratch, TaskId, Tool, ToolError, ToolSpec,
+    };
+
+    const DOCUMENTS: [(&str, &str, &str); 4] = [
+        ("mill", "The Tide Mill", "The Tide Mill at Orrin was built by Hanne Voss."),
+        ("voss", "Hanne Voss", "Hanne Voss was a millwright. She was born in Felling."),
+        ("light", "Orrin Light", "The lighthouse of Orrin was lit in 1802 by Ben Dace."),
+        ("dace", "Ben Dace", "Ben Dace kept bees and died in Marsk."),
+    ];
+
+    /// A shelf of four documents: `search` shows the one that shares most words with the
+    /// query, `open` the one of that id or title.
+    struct Shelf(ToolSpec);
+
+    impl Shelf {
+        fn tool(name: &str) -> Arc<dyn Tool> {
+            Arc::new(Self(ToolSpec {
+                name: name.to_owned(),
+                description: "Reads.".to_owned(),
+                parameters: json!({ "type": "object" }),
+                pinned: Digest::of(name.as_bytes()),
+            }))
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl Tool for Shelf {
+        fn spec(&self) -> &ToolSpec {
+            &self.0
+        }
+
+        async fn call(
+            &self,
+            args: &Value,
+            _scratch: &mut Scratch,
+            _limits: &Limits,
+        ) -> Result<Observation, ToolError> {
+            let wanted = |name| args[name].as_str().unwrap_or("").to_lowercase();
+            let (query, title) = (wanted("query"), wanted("title"));
+            let score = |(id, name, text): &&(&str, &str, &str)| -> usize {
+                let opened = *id == title || name.to_lowercase() == title;
+                let words = format!("{name} {text}").to_lowercase();
+                let shared =
+                    query.split(' ').filter(|w| w.len() > 2 && words.contains(w)).count();
+                let named =
+                    usize::from(!query.is_empty() && query == name.to_lowercase());
+                shared + 10 * named + 100 * usize::from(opened)
+            };
+            let best = DOCUMENTS.iter().rev().max_by_key(score);
+            let (id, name, text) = best.expect("there are four");
+            let data = json!({ "documents": [{ "id": id, "title": name }] });
+            Ok(Observation::Output { text: format!("[1] {name}: {text}"), data })
+        }
+    }
+
+    fn environment() -> Environment {
+        Environment::new(EnvironmentParts {
+            name: "shelf".to_owned(),
+            prompt: "Answer.".to_owned(),
+            protocol: Protocol::Hermes,
+            thought_chars_max: 0,
+            limits: Limits { steps_max: 20, calls_max: 20, ..Limits::default() },
+            tools: vec![Shelf::tool("search"), Shelf::tool("open")],
+        })
+        .expect("the parts fit")
+    }
+
+    fn questions() -> [(Task, Gold); 2] {
+        let of = |id: &str, prompt: &str, gold: Value| {
+            let (id, prompt) = (TaskId(id.to_owned()), prompt.to_owned());
+            (Task { id, prompt, inputs: Value::Null }, Gold(gold))
+        };
+        [
+            of(
+                "q1",
+                "Where was the builder of the Tide Mill at Orrin born?",
+                json!({"answer": "Felling", "aliases": [], "supporting": ["mill", "voss"]}),
+            ),
+            of(
+                "q2",
+                "Where did the man who lit the lighthouse of Orrin die?",
+                json!({"answer": "Marsk", "aliases": [], "supporting": ["light", "dace"]}),
+            ),
+        ]
+    }
+
+    async fn score(verifiers: &[Box<dyn Verifier>]) -> MutationScore {
+        let environment = environment();
+        let questions = questions();
+        let tasks: Vec<(&Task, &Gold)> = questions.iter().map(|(t, g)| (t, g)).collect();
+        let subject =
+            Subject { environment: &environment, verifiers, view: View::StrictLocal };
+        mutation_score(&subject, &tasks, |_| ()).await.expect("nothing fails")
+    }
+
+    #[tokio::test]
+    async fn faults_are_killed_no_ops_pass_and_canaries_go_without() {
+        let verifiers: [Box<dyn Verifier>; 5] = [
+            Box::new(WellFormed::default()),
+            Box::new(Repeat::default()),
+            Box::new(RetrievalGain::default()),
+            Box::new(AnswerSupport::default()),
+            Box::new(AnswerCorrect::default()),
+        ];
+        let score = score(&verifiers).await;
+        assert_eq!((score.tasks, score.left_out), (2, 0));
+        let rate = |effect| score.total(effect).rate().expect("some are planted");
+        assert!(rate(Effect::Fault) >= 0.8, "{:#?}", score.rows);
+        assert!(rate(Effect::NoOp) <= 0.1, "{:#?}", score.rows);
+        assert_eq!(score.total(Effect::Canary).hits, 0, "{:#?}", score.rows);
+        for class in [
+            "swapped-entity",
+            "swapped-answer",
+            "fabricated-answer",
+            "truncated-evidence",
+            "dropped-hop",
+            "repeated-query",
+        ] {
+            let row =
+                score.rows.get(&(Effect::Fault, class)).copied().unwrap_or_default();
+            assert!(row.planted > 0, "{class}: {:#?}", score.rows);
+        }
+    }
+
+    /// Whoever never objects must score nothing.
+    #[tokio::test]
+    async fn a_verifier_that_says_nothing_kills_nothing() {
+        let silent = score(&[]).await;
+        assert_eq!(silent.total(Effect::Fault).hits, 0);
+        assert!(silent.total(Effect::Fault).planted > 0);
+    }
+}

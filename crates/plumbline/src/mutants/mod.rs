@@ -3,6 +3,7 @@
 
 mod measure;
 mod plan;
+mod python;
 mod retrieval;
 mod solver;
 mod sql;
@@ -16,6 +17,7 @@ use crate::{
 
 pub use measure::{MeasureError, MutationScore, Row, Subject, mutation_score};
 pub use plan::{Plan, call, play, solve};
+pub use python::{python_cells, python_mutants, python_script};
 pub use retrieval::retrieval_mutants;
 pub use solver::solver_mutants;
 pub use sql::{Columns, sql_mutants};
@@ -112,7 +114,7 @@ pub struct Mutant {
     pub class: &'static str,
     /// What the change does.
     pub effect: Effect,
-    /// The answer, changed.
+    /// The answer, or the script that leads to it, changed.
     pub text: String,
 }
 

@@ -13,6 +13,8 @@ pub const LIMITS_MAX: usize = 400;
 const TOLERANCE: f64 = 1e-6;
 /// Rounds of exchanging two columns for a better correspondence.
 const ROUNDS_MAX: usize = 8;
+/// Pairs of columns times pairs of limits beyond which none are exchanged.
+const EXCHANGES_MAX: usize = 5_000_000;
 
 /// One side of a row or of a bound: `sum of coefficient * column <= limit`, scaled so that
 /// the largest coefficient is 1 or -1.
@@ -248,6 +250,10 @@ fn improve(program: &Program, gold: &Program, order: &mut [usize]) {
         let ours = limits(&ours);
         costs + lacking(&theirs, &ours).len() + lacking(&ours, &theirs).len()
     };
+    let pairs = order.len() * order.len() / 2;
+    if pairs * theirs.len() * theirs.len() > EXCHANGES_MAX {
+        return;
+    }
     let mut least = mismatches(order);
     for _ in 0..ROUNDS_MAX {
         let before = least;

@@ -34,8 +34,8 @@ use serde_json::Value;
 /// solvers and of their file formats.
 pub const INFINITE: f64 = 1e20;
 /// The largest coefficient or cost.
-pub const COEFFICIENT_MAX: f64 = 1e15;
-/// The smallest coefficient that is not zero: a solver takes smaller ones for zero.
+pub const COEFFICIENT_MAX: f64 = 1e14;
+/// A coefficient that is not zero is larger than this: a solver takes others for zero.
 pub const COEFFICIENT_MIN: f64 = 1e-9;
 /// Bytes of a column's or a row's name.
 const NAME_BYTES_MAX: usize = 255;
@@ -332,7 +332,7 @@ fn check_coefficient(value: f64, what: &str) -> Result<(), String> {
             "{what} is {value:e}; it must not be beyond {COEFFICIENT_MAX:e}"
         ));
     }
-    if size > 0.0 && size < COEFFICIENT_MIN {
+    if size > 0.0 && size <= COEFFICIENT_MIN {
         return Err(format!(
             "{what} is {value:e}, which a solver takes for zero: choose other units"
         ));

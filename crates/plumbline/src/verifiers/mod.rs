@@ -8,13 +8,19 @@ mod answer_correct;
 mod answer_support;
 mod judge;
 mod modelling;
+mod python_exception;
+mod python_grounded;
+mod python_silent;
 mod repeat;
 mod retrieval_gain;
 mod sql_prefix;
 mod sql_result;
 mod sql_silent;
+mod value_reached;
 mod well_formed;
 
+/// What those of Python share.
+mod python;
 /// What those of SQL share.
 mod sql;
 
@@ -31,11 +37,15 @@ pub use answer_correct::AnswerCorrect;
 pub use answer_support::AnswerSupport;
 pub use judge::{Judge, JudgeSettings, Merge};
 pub use modelling::ModelVerifier;
+pub use python_exception::PythonException;
+pub use python_grounded::PythonGrounded;
+pub use python_silent::PythonSilent;
 pub use repeat::Repeat;
 pub use retrieval_gain::{RetrievalGain, RetrievalGainGold};
 pub use sql_prefix::SqlPrefix;
 pub use sql_result::SqlResult;
 pub use sql_silent::SqlSilent;
+pub use value_reached::ValueReached;
 pub use well_formed::WellFormed;
 
 /// The path up to the step that is judged.

@@ -17,7 +17,7 @@ impl ModelVerifier {
     }
 }
 
-fn find(model: &Model<'_>, beside: Option<&Beside>) -> Option<Finding> {
+fn find(_model: &Model<'_>, beside: Option<&Beside>) -> Option<Finding> {
     let beside = beside?;
     if beside.gain != Some(0.0) {
         return None;
@@ -50,6 +50,5 @@ fn find(model: &Model<'_>, beside: Option<&Beside>) -> Option<Finding> {
             Finding::neutral(Zero::Unknown, "by luck", reason)
         }
     };
-    let _ = model;
     Some(finding.resting_on(vec![beside.gold_evidence.clone()]))
 }

@@ -1,0 +1,196 @@
+//! What the verifiers of Python share.
+//!
+//! A step is judged by running it once more, on a fork of the state before it, inside a
+//! probe that looks at what the cells say and at what became of the frames they touch. The
+//! probe is itself a call of the tool `python`, and the evidence of what it finds. What the
+//! code leaves of the interpreter is not to be trusted, and neither is a report from there:
+//! one that cannot be read is no finding.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Action, CallCache, Digest, Environment, Evidence, NodeId, Observation, Step, Task,
+    ToolCall, Tree, VerifierError, VerifierId, fork,
+};
+
+/// What the tool is called in every environment.
+pub(super) const TOOL: &str = "python";
+/// The function that the probe defines, in the language it is run in.
+const PROBE: &str = include_str!("python_probe.py");
+/// Begins the line with the probe's report.
+const MARK: &str = "plumb-probe ";
+/// What steps came to that were run again: the verifiers of a run ask the same.
+const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Runs steps again, inside the probe.
+pub(super) struct Prober {
+    environment: Arc<Environment>,
+    cache: CallCache,
+}
+
+/// A probe that was made.
+pub(super) struct Probed {
+    pub(super) evidence: Evidence,
+    pub(super) report: Report,
+}
+
+/// What the probe says of the cells of a step; lists are of things to be shown to people.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Report {
+    /// The type of an exception that a cell ended in.
+    pub(super) exception: Option<String>,
+    /// All the cells do is read files and look at what is there.
+    pub(super) looks: bool,
+    /// An output names a value in the form of an answer, `@name[..]`.
+    pub(super) claims: bool,
+    /// Outputs: printed, or the value of a last expression.
+    pub(super) outputs: u32,
+    /// Those that rest on what some file holds.
+    pub(super) grounded: u32,
+    /// Numbers that stand in outputs which rest on no file.
+    pub(super) literals: Vec<String>,
+    /// Some name rests on what a file holds.
+    pub(super) data: bool,
+    /// Files that were read and then used for nothing but a glance.
+    pub(super) unused: Vec<String>,
+    /// Names of modules and builtins that were given another meaning.
+    pub(super) shadowed: Vec<String>,
+    /// Statements whose result is thrown away.
+    pub(super) discarded: Vec<String>,
+    /// Assignments to a copy.
+    pub(super) chained: Vec<String>,
+    /// Columns that a constant replaced.
+    pub(super) overwritten: Vec<String>,
+    /// Frames that were made and have no rows.
+    pub(super) empty: Vec<String>,
+    /// Columns that lost values when they were converted.
+    pub(super) lost: Vec<String>,
+    /// Joins with more rows than either side.
+    pub(super) exploded: Vec<String>,
+    /// Results that are not a number.
+    pub(super) nan: Vec<String>,
+}
+
+impl Prober {
+    pub(super) fn new(environment: Arc<Environment>) -> Self {
+        Self { environment, cache: CallCache::new(CACHE_BYTES_MAX) }
+    }
+
+    /// Probes a step that runs cells, or answers: then nothing is run, and the report is on
+    /// the cells that led to the answer. `None` where there is nothing to probe, and where
+    /// the report cannot be read.
+    pub(super) async fn probe(
+        &self,
+        verifier: &VerifierId,
+        task: &Task,
+        tree: &Tree,
+        node: NodeId,
+    ) -> Result<Option<Probed>, VerifierError> {
+        let path = tree.path(node);
+        let Some(((_, judged), earlier)) = path.split_last() else { return Ok(None) };
+        let cells: Vec<&str> = cells(&judged.step).collect();
+        let answers = matches!(judged.step.proposal.action, Action::Answer { .. });
+        let has_tool = self.environment.tool(TOOL).is_some();
+        if (cells.is_empty() && !answers) || !has_tool {
+            return Ok(None);
+        }
+        let earlier: Vec<&str> =
+            earlier.iter().flat_map(|(_, node)| self::cells(&node.step)).collect();
+        let code = format!("{PROBE}\n_plumb_probe({}, {})", json!(earlier), json!(cells));
+        let args = json!({ "code": code });
+        let call = ToolCall { id: "call_0".into(), tool: TOOL.into(), args };
+        let failed = |error: crate::ActError| VerifierError::Failed {
+            verifier: verifier.clone(),
+            message: error.to_string(),
+        };
+        let cache = Some(&self.cache);
+        let state = fork(&self.environment, task, tree, judged.parent, cache).await;
+        let observation = state.map_err(failed)?.call(&call).await.map_err(failed)?;
+        let stdout = observation.data().get("stdout").and_then(Value::as_str);
+        let mut lines = stdout.unwrap_or_default().lines().rev();
+        let report = lines.find_map(|line| line.strip_prefix(MARK));
+        let report = report.and_then(|report| serde_json::from_str(report).ok());
+        Ok(report.map(|report| {
+            let result = Digest::of_json(&observation);
+            Probed { evidence: Evidence::Execution { call, result }, report }
+        }))
+    }
+}
+
+/// The cells that a step runs, in order.
+pub(super) fn cells(step: &Step) -> impl Iterator<Item = &str> {
+    let calls = step.proposal.action.calls().iter().filter(|call| call.tool == TOOL);
+    calls.filter_map(|call| call.args.get("code").and_then(Value::as_str))
+}
+
+/// What the cells of a step print and echo.
+pub(super) fn outputs(step: &Step) -> impl Iterator<Item = &str> {
+    let calls = step.proposal.action.calls().iter().zip(&step.observations);
+    let ours = calls.filter(|(call, _)| call.tool == TOOL);
+    ours.flat_map(|(_, observation)| printed(observation))
+}
+
+fn printed(observation: &Observation) -> impl Iterator<Item = &str> {
+    let part = |name| observation.data().get(name).and_then(Value::as_str);
+    [part("stdout"), part("echo")].into_iter().flatten()
+}
+
+/// The numbers that stand in a text, thousands separated by commas or not.
+pub(super) fn numbers(text: &str) -> Vec<f64> {
+    let mut numbers = Vec::new();
+    let bytes = text.as_bytes();
+    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let mut at = 0;
+    while at < bytes.len() {
+        if !is_digit(at) {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        while is_digit(at)
+            || (matches!(bytes.get(at), Some(b'.' | b',')) && is_digit(at + 1))
+        {
+            at += 1;
+        }
+        let exponent = usize::from(matches!(bytes.get(at + 1), Some(b'-' | b'+')));
+        if matches!(bytes.get(at), Some(b'e' | b'E')) && is_digit(at + 1 + exponent) {
+            at += 1 + exponent;
+            while is_digit(at) {
+                at += 1;
+            }
+        }
+        let negative = start > 0 && bytes[start - 1] == b'-';
+        let start = start - usize::from(negative);
+        if let Ok(number) = text[start..at].replace(',', "").parse() {
+            numbers.push(number);
+        }
+    }
+    numbers
+}
+
+/// Whether a number is another one rounded to its decimals.
+pub(super) fn rounds_to(number: f64, written: &str) -> bool {
+    let decimals = written.split_once('.').map_or(0, |(_, decimals)| {
+        decimals.bytes().take_while(u8::is_ascii_digit).count()
+    });
+    let unit = 0.5 / 10f64.powi(i32::try_from(decimals.min(12)).expect("at most 12"));
+    crate::comparators::parse_number(written)
+        .is_some_and(|wanted| (number - wanted).abs() <= unit * (1.0 + 1e-9))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_in_texts() {
+        let found = numbers("mean 1,250.5, -3 of [2e-3] 4.\n5");
+        assert_eq!(found, [1250.5, -3.0, 0.002, 4.0, 5.0]);
+        assert!(rounds_to(3.14159, "3.14") && !rounds_to(3.14159, "3.15"));
+        assert!(rounds_to(2.5, "3") && !rounds_to(2.4, "3") && !rounds_to(1.0, "one"));
+    }
+}

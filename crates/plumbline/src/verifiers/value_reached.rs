@@ -1,0 +1,116 @@
+//! `value-reached@1`: a step's output holds the gold answer.
+
+use async_trait::async_trait;
+
+use crate::comparators::{Comparator, Comparison, named_values, parse_number};
+use crate::verifiers::python::{numbers, outputs, rounds_to};
+use crate::verifiers::{Finding, Path, judge_each};
+use crate::{
+    Evidence, Gold, NodeId, Seen, Sight, Tree, Verdict, Verifier, VerifierError,
+    VerifierId,
+};
+
+/// An output with more numbers than this shows a table, in which any number may stand.
+const NUMBERS_MAX: usize = 40;
+/// Whole numbers up to this size stand everywhere by chance.
+const COMMON_MAX: f64 = 30.0;
+
+/// Looks for the gold answer in what a step prints or echoes; it is for gold of named values,
+/// `@name[value]`, and of numbers.
+///
+/// Good if all values are printed under their names and right, or if some are printed and
+/// none of these is wrong, or if the output is short and holds every gold number under no
+/// name, rounded as the gold is (whole numbers up to 30 do not count: they stand everywhere
+/// by chance). Bad if a value of the gold's is printed under its name, and wrong. The value
+/// is the share of the gold's values that the step shows. Silent on all other steps.
+pub struct ValueReached {
+    id: VerifierId,
+}
+
+impl Default for ValueReached {
+    fn default() -> Self {
+        Self { id: VerifierId("value-reached@1".to_owned()) }
+    }
+}
+
+#[async_trait]
+impl Verifier for ValueReached {
+    fn id(&self) -> &VerifierId {
+        &self.id
+    }
+
+    fn sight(&self) -> Sight {
+        Sight::GOLD
+    }
+
+    async fn judge(
+        &self,
+        tree: &Tree,
+        nodes: &[NodeId],
+        seen: Seen<'_>,
+    ) -> Result<Vec<Verdict>, VerifierError> {
+        let Some(gold) = seen.gold else { return Ok(vec![]) };
+        let comparator = Comparator::of(gold).map_err(|error| VerifierError::Task {
+            verifier: self.id.clone(),
+            task: seen.task.id.to_string(),
+            message: error.to_string(),
+        })?;
+        let find = |path: &Path<'_>| {
+            let finding = find(&comparator, gold, path)?;
+            let mut evidence = path.executions();
+            for (index, observation) in (0u32..).zip(&path.step.observations) {
+                let range = 0..observation.text().len();
+                evidence.push(Evidence::span(path.node, path.step, Some(index), range));
+            }
+            Some(finding.resting_on(evidence))
+        };
+        Ok(judge_each(self, tree, nodes, seen.task, find))
+    }
+}
+
+fn find(comparator: &Comparator, gold: &Gold, path: &Path<'_>) -> Option<Finding> {
+    let output = outputs(path.step).collect::<Vec<&str>>().join("\n");
+    if output.is_empty() {
+        return None;
+    }
+    let answer = *gold.answers().first()?;
+    let wanted: Vec<(String, &str)> = match comparator {
+        Comparator::Dabench(_) => named_values(answer).into_iter().collect(),
+        Comparator::Number(_) => vec![(String::new(), answer)],
+        _ => return None,
+    };
+    let given = named_values(&output);
+    let ours: Vec<String> = wanted
+        .iter()
+        .filter_map(|(name, _)| Some(format!("@{name}[{}]", given.get(name)?)))
+        .collect();
+    if !ours.is_empty() {
+        let named = |(name, value): &(String, &str)| {
+            given.contains_key(name).then(|| format!("@{name}[{value}]"))
+        };
+        let part: Vec<String> = wanted.iter().filter_map(named).collect();
+        let part = Gold(serde_json::json!({ "answer": part.join(" ") }));
+        let Comparison { strict, value, reason, .. } =
+            comparator.compare(&ours.join(" "), &part, &[]);
+        let share = value * ours.len() as f64 / wanted.len() as f64;
+        return Some(match strict {
+            true => Finding::good(share, format!("it prints {}", ours.join(" "))),
+            false => Finding::bad(share, reason),
+        });
+    }
+    let shown = numbers(&output);
+    let telling: Vec<&str> = wanted
+        .iter()
+        .map(|(_, value)| *value)
+        .filter(|value| {
+            parse_number(value).is_some_and(|n| n.fract() != 0.0 || n.abs() > COMMON_MAX)
+        })
+        .collect();
+    let is_shown = |value: &&&str| shown.iter().any(|number| rounds_to(*number, value));
+    let reached = telling.iter().filter(is_shown).count();
+    if telling.is_empty() || shown.len() > NUMBERS_MAX || reached < telling.len() {
+        return None;
+    }
+    let share = reached as f64 / wanted.len() as f64;
+    Some(Finding::good(share, format!("its output holds {}", telling.join(", "))))
+}

@@ -1,0 +1,145 @@
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::world::{World, shared_data};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `plumb` at the repository's root, with the world's cache.
+#[track_caller]
+fn ok(world: &World, args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_plumb"))
+        .args(args)
+        .current_dir(root())
+        .env("PLUMBLINE_CACHE", world.path("cache"))
+        .output()
+        .expect("plumb starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{args:?}\n{stdout}{stderr}");
+    stdout
+}
+
+#[test]
+fn a_scripted_run_is_labelled_and_replays() {
+    let world = World::new();
+    if !world.lend_python("a scripted run of data-analysis") {
+        return;
+    }
+    let run = world.path("run");
+    let run = run.to_str().expect("UTF-8");
+    let policy = "scripted:tests/cases/data-analysis.jsonl";
+    let args = ["run", "data-analysis", "-m", policy, "-n", "8", "-o", run];
+    let summary = ok(&world, &args);
+    assert!(summary.contains("8 answered"), "{summary}");
+    ok(&world, &["label", run]);
+    let replayed = ok(&world, &["replay", run, "--execute"]);
+    assert!(replayed.contains("no divergence"), "{replayed}");
+    // What each verifier called good and bad, in the order of the steps.
+    let labels = |verifier: &str, label: &str| -> Vec<String> {
+        let text = world.read(&format!("run/verdicts/{verifier}.jsonl"));
+        let mut found = Vec::new();
+        for line in text.lines().skip(1) {
+            let row: Value = serde_json::from_str(line).expect("JSON");
+            for verdict in row["verdicts"].as_array().into_iter().flatten() {
+                if verdict["label"] == label {
+                    found.push(verdict["value"].to_string());
+                }
+            }
+        }
+        found.sort();
+        found
+    };
+    assert_eq!(labels("python-exception", "bad"), [r#""known""#]);
+    assert_eq!(labels("python-exception", "neutral"), [r#""teaching""#]);
+    assert_eq!(labels("python-exception", "good"), [r#""corrected""#, r#""corrected""#]);
+    assert_eq!(labels("python-silent", "bad"), [r#"["lost-values"]"#, r#"["no-op"]"#]);
+    assert_eq!(
+        labels("python-grounded", "bad"),
+        [r#""hard-coded""#, r#""unsupported""#],
+        "one prints an answer that it did not compute, one answers what nothing showed"
+    );
+    assert!(labels("value-reached", "bad").len() >= 2, "a wrong month, and rows twice");
+    assert_eq!(labels("answer-correct", "good").len(), 6);
+    assert_eq!(labels("answer-correct", "bad").len(), 2);
+}
+
+#[test]
+fn the_tool_answers_from_the_command_line() {
+    let world = World::new();
+    if !world.lend_python("the tool python") {
+        return;
+    }
+    let code = r#"{"code": "import pandas as pd; pd.Series([1, 2]).sum()"}"#;
+    let shown = ok(&world, &["tool", "call", "python", code]);
+    assert!(shown.contains("\"exception\":null") && shown.contains('3'), "{shown}");
+}
+
+#[test]
+fn the_tables_and_tasks_are_what_their_program_composes() {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "run",
+            "--release",
+            "--quiet",
+            "--example",
+            "compose_tables",
+            "--",
+            "--check",
+        ])
+        .current_dir(root())
+        .output()
+        .expect("cargo is there: it runs this test");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let gold = root().join("environments/data-analysis/gold.jsonl");
+    let gold = std::fs::read_to_string(gold).expect("the gold");
+    assert!(gold.lines().count() >= 40);
+    let families: std::collections::BTreeSet<String> = gold
+        .lines()
+        .map(|line| {
+            let gold: Value = serde_json::from_str(line).expect("JSON");
+            gold["groups"]["family"].as_str().expect("a family").to_owned()
+        })
+        .collect();
+    assert!(families.len() >= 14, "{families:?}");
+}
+
+#[test]
+fn published_questions_and_programs_become_environments() {
+    let test = "published_questions_and_programs_become_environments";
+    let Some(data) = shared_data(test) else { return };
+    let world = World::new();
+    let has_python = world.lend_python("checking imported programs");
+    let path = |name: &str| data.join(name).to_str().expect("UTF-8").to_owned();
+    let imported = world.ok(&[
+        "import",
+        "dabench",
+        &path("dabench/questions.jsonl"),
+        "-o",
+        "tables",
+    ]);
+    assert!(imported.contains("questions               151"), "{imported}");
+    assert!(imported.contains("tables                  27"), "{imported}");
+    for (format, file, count) in [
+        ("humaneval", "code/humaneval_164.jsonl", 164),
+        ("mbpp", "code/mbpp_1_510.jsonl", 510),
+    ] {
+        let imported = world.ok(&["import", format, &path(file), "-o", format]);
+        assert!(imported.contains(&count.to_string()), "{imported}");
+        // A few of them, as each is run with its tests.
+        for name in ["tasks.jsonl", "gold.jsonl"] {
+            let text = world.read(&format!("{format}/{name}"));
+            let few: Vec<&str> = text.lines().step_by(40).collect();
+            world.write(&format!("{format}/{name}"), &few.join("\n"));
+        }
+        let environment = world.path(format);
+        let environment = environment.to_str().expect("UTF-8");
+        if has_python {
+            ok(&world, &["env", "check", environment]);
+        }
+    }
+}
