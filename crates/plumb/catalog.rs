@@ -48,7 +48,8 @@ pub(crate) const VERIFIERS: [&str; 22] = [
     "fusion-gold",
 ];
 
-/// A verifier by name. Those that execute do so in the world they are given.
+/// A verifier by name, or `fusion:FILE` for a model of one's own. Those that execute do so in
+/// the world they are given.
 pub(crate) fn verifier(
     name: &str,
     world: &Arc<Environment>,
@@ -56,6 +57,10 @@ pub(crate) fn verifier(
     let modelling = |make: fn(Arc<Environment>) -> ModelVerifier| -> Box<dyn Verifier> {
         Box::new(make(Arc::clone(world)))
     };
+    if let Some(file) = name.strip_prefix("fusion:") {
+        let fusion = Fusion::parse(&crate::manifest::read(Path::new(file))?);
+        return Ok(Box::new(FusionVerifier::new(fusion.blame(Kind::Input)?)));
+    }
     Ok(match name {
         "well-formed" => Box::new(WellFormed::default()),
         "repeat" => Box::new(Repeat::default()),

@@ -9,6 +9,7 @@ mod doctor;
 mod env;
 mod export;
 mod failure;
+mod fit;
 mod import;
 mod imported;
 mod label;

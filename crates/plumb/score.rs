@@ -13,6 +13,7 @@ use plumbline::{
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind, Result};
+use crate::fit::{FitArgs, fit};
 use crate::label::{chosen, tasks, view};
 use crate::manifest::{EnvironmentFolder, read_jsonl};
 use crate::mutants::{MutantsArgs, mutants};
@@ -24,6 +25,8 @@ const SEED: u64 = 0;
 pub(crate) enum ScoreCommand {
     /// Agreement of a run's labels with labels by people.
     Labels(LabelsArgs),
+    /// Fits a model of labels to a run's labels by people.
+    Fit(FitArgs),
     /// How many planted faults an environment's verifiers find, and how often they see one
     /// where there is none.
     Mutants(MutantsArgs),
@@ -51,6 +54,7 @@ pub(crate) struct LabelsArgs {
 pub(crate) async fn score(command: &ScoreCommand, json: bool) -> Result<()> {
     match command {
         ScoreCommand::Labels(args) => labels(args, json),
+        ScoreCommand::Fit(args) => fit(args, json),
         ScoreCommand::Mutants(args) => mutants(args, json).await,
     }
 }
@@ -61,7 +65,7 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let origins = read_origins(&args.run)?;
-    let human = human(args, &origins)?;
+    let human = human(&args.run, args.gold.as_deref(), &origins)?;
     let verdicts = chosen(&args.run, &args.verifiers, view)?;
     let mut left_out = BTreeSet::new();
     let mut predictions = Predictions::new();
@@ -124,9 +128,14 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
 /// What a labeller says, by step.
 type Predictions = BTreeMap<(TaskId, NodeId), Prediction>;
 
-fn human(args: &LabelsArgs, origins: &[Origin]) -> Result<Human> {
-    let Some(file) = &args.gold else {
-        return Ok(read_human(&args.run.join("human.jsonl"))?);
+/// Labels by people: a run's own, or those of a file.
+pub(crate) fn human(
+    run: &Path,
+    gold: Option<&Path>,
+    origins: &[Origin],
+) -> Result<Human> {
+    let Some(file) = gold else {
+        return Ok(read_human(&run.join("human.jsonl"))?);
     };
     let first = crate::manifest::read(file)?;
     if first.lines().next().is_some_and(|line| line.contains("\"plumbline.human\"")) {
@@ -150,7 +159,7 @@ fn human(args: &LabelsArgs, origins: &[Origin]) -> Result<Human> {
 }
 
 /// The step labels of a tree by people.
-fn steps(labels: &[HumanLabel]) -> BTreeMap<NodeId, StepLabel> {
+pub(crate) fn steps(labels: &[HumanLabel]) -> BTreeMap<NodeId, StepLabel> {
     let step = |label: &HumanLabel| match label {
         HumanLabel::Step { node, label } => Some((*node, *label)),
         HumanLabel::Final { .. } | HumanLabel::Mistake { .. } => None,

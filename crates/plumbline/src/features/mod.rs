@@ -51,7 +51,8 @@ pub enum Kind {
     Malformed,
     /// Calls that failed for a reason outside the agent.
     Outside,
-    /// Calls that list no documents: no retrieval, and nothing here describes them.
+    /// Calls that list no documents, and an answer after nothing else: no retrieval, and
+    /// nothing here describes them.
     Other,
 }
 
@@ -230,6 +231,7 @@ pub fn features(
         shown: Shown::default(),
         gold_known: false,
         failed: false,
+        elsewhere: false,
     };
     let path = tree.path(node);
     path.iter().map(|(node, at)| walk.step(*node, &at.step)).collect()
@@ -254,6 +256,8 @@ struct Walk<'t> {
     gold_known: bool,
     /// Whether the step before could not be carried out.
     failed: bool,
+    /// Whether calls were made and none so far listed documents.
+    elsewhere: bool,
 }
 
 impl<'t> Walk<'t> {
@@ -276,12 +280,18 @@ impl<'t> Walk<'t> {
         }
         self.shown.steps += 1;
         self.failed = kind == Kind::Malformed;
+        self.elsewhere = match kind {
+            Kind::Opening | Kind::Search => false,
+            Kind::Other => true,
+            _ => self.elsewhere,
+        };
         debug_assert!(read.values.values().all(|value| (0.0..=1.0).contains(value)));
         read
     }
 
     fn kind(&self, step: &Step) -> Kind {
         match &step.proposal.action {
+            Action::Answer { .. } if self.elsewhere => return Kind::Other,
             Action::Answer { .. } => return Kind::Answer,
             Action::Malformed { .. } => return Kind::Malformed,
             Action::Calls { .. } => {}

@@ -101,6 +101,49 @@ fn what_cannot_be_fitted_is_refused() {
     assert_eq!(fit(&none, Sight::GOLD), Err(FitError::NoExamples(StepLabel::Neutral)));
 }
 
+/// The labelled trajectories that the shipped models were fitted on, where they lie.
+fn shared(sight: Sight) -> Option<Vec<Example>> {
+    use crate::import::{Forest, Records, TrajectoryFormat};
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+    let data = std::env::var("PLUMBLINE_DATA").unwrap_or_else(|_| beside.to_owned());
+    let path = format!("{data}/agentprocessbench/hotpotqa_shared.jsonl");
+    let Ok(file) = std::fs::File::open(&path) else {
+        println!("skipped: no {path}; set PLUMBLINE_DATA");
+        return None;
+    };
+    let mut reader = std::io::BufReader::new(file);
+    let mut forest = Forest::default();
+    let mut labels: BTreeMap<String, BTreeMap<crate::NodeId, StepLabel>> =
+        BTreeMap::new();
+    for record in Records::new(&path, &mut reader) {
+        let record = record.expect("the line is a record");
+        let read = TrajectoryFormat::AgentProcessBench.read(&record).expect("it is read");
+        let planted = forest.plant(read).expect("it joins its task");
+        let of = labels.entry(planted.origin.task.0.clone()).or_default();
+        for label in planted.human {
+            if let crate::HumanLabel::Step { node, label } = label {
+                of.insert(node, label);
+            }
+        }
+    }
+    let mut examples = vec![];
+    for task in forest.tasks() {
+        let gold = forest.gold().get(&task.id).filter(|_| sight.gold);
+        let tree = &forest.trees()[&task.id];
+        examples.extend(super::examples(tree, task, gold, &labels[&task.id.0]));
+    }
+    Some(examples)
+}
+
+#[test]
+fn the_shipped_models_are_what_fitting_again_gives() {
+    for shipped in [Fusion::online(), Fusion::with_gold()] {
+        let Some(examples) = shared(shipped.sight) else { return };
+        let again = fit(&examples, shipped.sight).expect("there are examples");
+        assert_eq!(again, shipped, "run plumb score fit and ship what it writes");
+    }
+}
+
 #[test]
 fn a_hostile_artefact_is_refused() {
     let json = Fusion::online().to_json();
@@ -208,7 +251,7 @@ fn plain_trajectories_are_labelled_as_people_would() {
           = 2 words
         answer Bergen                              |
         ",
-        &[("-", "-"), ("good", "bad")],
+        &[("-", "-"), ("-", "-")],
     );
 }
 
@@ -299,4 +342,12 @@ fn a_model_with_gold_refuses_a_task_without() {
     let verifier = FusionVerifier::new(Fusion::with_gold());
     let error = trajectory::refusal(&verifier, "answer Oslo |");
     assert!(error.contains("fusion-online"), "{error}");
+}
+
+#[test]
+fn tmp_write() {
+    for (sight, name) in [(Sight::ONLINE, "online"), (Sight::GOLD, "gold")] {
+        let fusion = fit(&shared(sight).expect("data"), sight).expect("fits");
+        std::fs::write(format!("/tmp/research/{name}.json"), fusion.to_json()).expect("written");
+    }
 }
