@@ -197,7 +197,8 @@ fn published_trajectories_come_in_and_go_out_whole() {
     // What the benchmark's own scorer says of a constant and of the best judge.
     world.ok(&["label", "apb", "--verifier", "well-formed"]);
     let judges = text(&data.join("agentprocessbench/judges"));
-    let scored = world.ok(&["score", "labels", "apb", "--against", &judges, "--json"]);
+    let scored =
+        world.ok(&["score", "labels", "apb", "--against", "judges", &judges, "--json"]);
     let scored: Value = serde_json::from_str(&scored).expect("JSON");
     let row = |name: &str| -> (f64, f64) {
         let rows = scored["labels"].as_array().expect("rows");

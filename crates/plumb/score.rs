@@ -46,9 +46,9 @@ pub(crate) struct LabelsArgs {
     /// Use only this verifier's verdicts; repeat for several. Default: all there are.
     #[arg(long = "verifier", value_name = "V")]
     verifiers: Vec<String>,
-    /// Published labels to compare with: DIR/<judge>/*.jsonl.
-    #[arg(long, value_name = "DIR")]
-    against: Option<PathBuf>,
+    /// Published labels to compare with: the word `judges`, and a folder DIR/<judge>/*.jsonl.
+    #[arg(long, num_args = 2, value_names = ["judges", "DIR"])]
+    against: Vec<PathBuf>,
 }
 
 pub(crate) async fn score(command: &ScoreCommand, json: bool) -> Result<()> {
@@ -91,8 +91,15 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
             let agreement = Agreement::of(&rows, SEED).expect("the same steps");
             table.rows.push((format!("always {constant}"), agreement));
         }
-        if let Some(dir) = &args.against {
-            table.judges(dir, &recording, &human, &origins)?;
+        match args.against.as_slice() {
+            [] => {}
+            [what, dir] if what.as_os_str() == "judges" => {
+                table.judges(dir, &recording, &human, &origins)?;
+            }
+            _ => {
+                let message = "--against takes the word judges and their folder";
+                return Err(Failure::say(Kind::Usage, message));
+            }
         }
     }
     let mistakes = mistakes(&recording, &human, &predictions);

@@ -348,6 +348,7 @@ fn a_model_with_gold_refuses_a_task_without() {
 fn tmp_write() {
     for (sight, name) in [(Sight::ONLINE, "online"), (Sight::GOLD, "gold")] {
         let fusion = fit(&shared(sight).expect("data"), sight).expect("fits");
-        std::fs::write(format!("/tmp/research/{name}.json"), fusion.to_json()).expect("written");
+        std::fs::write(format!("/tmp/research/{name}.json"), fusion.to_json())
+            .expect("written");
     }
 }
