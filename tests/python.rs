@@ -41,7 +41,12 @@ fn a_scripted_run_is_labelled_and_replays() {
     assert!(replayed.contains("no divergence"), "{replayed}");
     // What each verifier called good and bad, in the order of the steps.
     let labels = |verifier: &str, label: &str| -> Vec<String> {
-        let text = world.read(&format!("run/verdicts/{verifier}.jsonl"));
+        let folder = std::fs::read_dir(world.path("run/verdicts")).expect("verdicts");
+        let names = folder.map(|entry| entry.expect("an entry").file_name());
+        let mut names = names.map(|name| name.to_string_lossy().into_owned());
+        let file = names.find(|name| name.starts_with(&format!("{verifier}@")));
+        let file = file.expect("it judged the run");
+        let text = world.read(&format!("run/verdicts/{file}"));
         let mut found = Vec::new();
         for line in text.lines().skip(1) {
             let row: Value = serde_json::from_str(line).expect("JSON");
