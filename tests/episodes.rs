@@ -15,7 +15,7 @@ fn a_run_is_recorded_labelled_shown_and_replayed() {
     let labels: Value = serde_json::from_str(&labels).expect("JSON");
     let view = &labels["labels"]["view strict-local"];
     assert_eq!(view["bad"], 0, "nothing in these trajectories is bad: {labels}");
-    assert_eq!(labels["labels"]["answer-correct@1"]["good"], 4, "{labels}");
+    assert_eq!(labels["labels"]["answer-correct@2"]["good"], 4, "{labels}");
 
     let list = world.ok(&["show", "runs/a"]);
     assert!(list.contains("q1:3"), "four steps, numbered from 0: {list}");
@@ -116,7 +116,7 @@ fn labels_are_made_once_and_again_only_for_trees_that_grew() {
     let script = world.right_script();
     world.ok(&["run", "world", "-m", &script, "-o", "runs/a"]);
     world.ok(&["label", "runs/a"]);
-    let file = "runs/a/verdicts/answer-correct@1.jsonl";
+    let file = "runs/a/verdicts/answer-correct@2.jsonl";
     let before = world.read(file);
     world.ok(&["label", "runs/a"]);
     assert_eq!(before, world.read(file));
