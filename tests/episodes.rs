@@ -163,11 +163,18 @@ fn tools_can_be_listed_and_called_by_hand() {
     let world = World::new();
     let list = world.ok(&["tool", "list", "world"]);
     assert!(list.contains("search") && list.contains("open"), "{list}");
-    let found =
-        world.ok(&["tool", "call", "world", "search", r#"{"query": "lighthouse"}"#]);
+    let found = world.ok(&[
+        "tool",
+        "call",
+        "search",
+        r#"{"query": "lighthouse"}"#,
+        "--environment",
+        "world",
+    ]);
     assert!(found.contains("Orrin"), "{found}");
-    world.fails(&["tool", "call", "world", "search", r#"{"q": 1}"#], 1, &["BadArgs"]);
-    world.fails(&["tool", "call", "world", "search", "{"], 2, &["not JSON"]);
+    let called = |args| ["tool", "call", "search", args, "--environment", "world"];
+    world.fails(&called(r#"{"q": 1}"#), 1, &["BadArgs"]);
+    world.fails(&called("{"), 2, &["not JSON"]);
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn a_run_of_a_newer_format_is_refused() {
     let script = world.right_script();
     world.ok(&["run", "world", "-m", &script, "-o", "runs/a"]);
     world.edit("runs/a/run.json", "\"major\": 1", "\"major\": 2");
-    world.fails(&["show", "runs/a"], 3, &["format 2.0 cannot be read"]);
+    world.fails(&["show", "runs/a"], 3, &["format 2.1 cannot be read"]);
 }
 
 #[test]

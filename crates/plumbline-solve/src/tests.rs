@@ -258,7 +258,10 @@ proptest! {
 
     /// What a model may send: whatever it is, the process lives and the next call works.
     #[test]
-    fn no_text_breaks_the_solver(text in "(max|min) [xyz0-9 +-]{1,20}\nst\n([a-z0-9. +<=>-]{1,20}\n){0,4}(bounds\n[a-z0-9 <=>-]{1,12}\n)?(general\n[xyz ]{1,4}\n)?end") {
+    fn no_text_breaks_the_solver(
+        text in "(max|min) [xyz0-9 +-]{1,20}\nst\n([a-z0-9. +<=>-]{1,20}\n){0,4}\
+                 (bounds\n[a-z0-9 <=>-]{1,12}\n)?(general\n[xyz ]{1,4}\n)?end"
+    ) {
         let observed = solve_lp(&text);
         if let Some(fault) = observed.as_fault() {
             prop_assert!(matches!(fault, Fault::BadArgs | Fault::Limit | Fault::Trap));

@@ -77,9 +77,9 @@ fn what_came_of_a_search_is_news_or_not() {
         ? Who built the Bell Tower of Oslo?
         ! {\"answer\": \"Ann Lee\", \"supporting\": [\"d9\"]}
         malformed no call                          | malformed
-        call search towers                         | opening new-documents=1.00 coverage=0.25 coverage-gain=0.25 best-passage=0.25 gold-news=0.00 after-error=1.00
+        call search towers | opening new-documents=1.00 coverage=0.25 coverage-gain=0.25 best-passage=0.25 gold-news=0.00 after-error=1.00
           [d1] Tower: Tall.
-        call search Bell Tower                     | search new-documents=0.50 coverage=0.50 coverage-gain=0.25 best-passage=0.50 gold-news=1.00 gold-known=0.00 after-error=0.00
+        call search Bell Tower | search new-documents=0.50 coverage=0.50 coverage-gain=0.25 best-passage=0.50 gold-news=1.00 gold-known=0.00 after-error=0.00
           [d1] Tower: Tall.
           [d2] Bell Tower: Lee, Ann raised it.
         call search Bell                           | search new-documents=0.00 coverage-gain=0.00 gold-news=0.00 gold-known=1.00 !NoNews

@@ -102,6 +102,7 @@ fn what_cannot_be_fitted_is_refused() {
 }
 
 /// The labelled trajectories that the shipped models were fitted on, where they lie.
+#[allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn shared(sight: Sight) -> Option<Vec<Example>> {
     use crate::import::{Forest, Records, TrajectoryFormat};
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");

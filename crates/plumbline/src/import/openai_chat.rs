@@ -77,7 +77,8 @@ mod tests {
         r#"{"role": "system", "content": "S"}, {"role": "user", "content": "Book me a seat."}, "#,
         r#"{"content": "Which day?", "role": "assistant"}, "#,
         r#"{"role": "user", "content": "May 20."}, "#,
-        r#"{"content": null, "role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": {"name": "book", "arguments": "{\"day\":20}"}}]}, "#,
+        r#"{"content": null, "role": "assistant", "tool_calls": [{"id": "a", "type": "function", "#,
+        r#""function": {"name": "book", "arguments": "{\"day\":20}"}}]}, "#,
         r#"{"role": "tool", "tool_call_id": "a", "name": "book", "content": "booked"}, "#,
         r#"{"content": "Done.", "role": "assistant"}]}"#
     );

@@ -337,7 +337,11 @@ mod tests {
         assert_eq!((score.tasks, score.left_out), (2, 0));
         let rate = |effect| score.total(effect).rate().expect("some are planted");
         assert!(rate(Effect::Fault) >= 0.8, "{:#?}", score.rows);
-        assert!(rate(Effect::NoOp) <= 0.1, "{:#?}", score.rows);
+        // Four queries say nothing of a rate: which function words stand in them decides.
+        for class in ["case-and-stop", "reordered", "thought"] {
+            let row = score.rows.get(&(Effect::NoOp, class)).copied().unwrap_or_default();
+            assert!(row.planted > 0 && row.hits == 0, "{class}: {:#?}", score.rows);
+        }
         assert_eq!(score.total(Effect::Canary).hits, 0, "{:#?}", score.rows);
         for class in [
             "swapped-entity",

@@ -55,7 +55,7 @@ fn what_is_no_lp_file_is_refused_with_line_and_remedy() {
         ("max x\nst\n 2 (x + y) <= 3\nend", "line 3: the LP format has no parentheses"),
         ("max x\nst\n x y <= 3\nend", "line 3: the constraint needs <="),
         ("max x\nst\n x * y <= 3\nend", "line 3: write a product"),
-        ("max [ x ^ 2 ]\nst\n x <= 3\nend", "line 1: a number or a variable"),
+        ("max [ x ^ 2 ]\nst\n x <= 3\nend", "line 1: only linear terms"),
         ("max x\nst\n x / 2 <= 3\nend", "no division"),
         (
             "max x\nst\n c: x <= 3\n c: x >= 1\nend",
@@ -148,7 +148,7 @@ fn mps_is_read_and_indentation_is_what_tells_sections_apart() {
 
 #[test]
 fn names_with_blanks_stand_in_the_fixed_columns() {
-    let text = "NAME\nROWS\n N  COST\n L  ROW ONE\nCOLUMNS\n    MY VAR    COST      1.0          \
+    let text = "NAME\nROWS\n N  COST\n L  ROW ONE\nCOLUMNS\n    MY VAR    COST      1.0            \
         ROW ONE   2.0\nRHS\n    RHS       ROW ONE   8.0\nENDATA\n";
     let program = mps::read(text, &size()).expect("a fixed MPS file");
     assert_eq!(program.columns[0].name, "MY VAR");
