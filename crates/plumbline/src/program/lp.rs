@@ -327,6 +327,8 @@ impl<'t> Reader<'t> {
                 Section::Binary => self.kinds(Some((0.0, 1.0)))?,
                 Section::End => return Ok(()),
                 Section::Unsupported => {
+                    // Where the keyword stands, not what follows it.
+                    self.at = self.at.saturating_sub(1);
                     let message = "this section is not supported; only linear constraints, \
                                    bounds, general and binary are";
                     return Err(self.error(message));
