@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use plumbline::Verifier;
 use plumbline::cases::read_markdown;
 use plumbline::verifiers::{
-    AnswerCorrect, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold, WellFormed,
+    AnswerCorrect, AnswerSolved, AnswerSupport, Repeat, RetrievalGain, RetrievalGainGold,
+    WellFormed,
 };
 
 /// What the folder of a verifier is called is what users call the verifier. One that executes
@@ -20,6 +21,7 @@ fn verifier(name: &str) -> Option<Box<dyn Verifier>> {
         "retrieval-gain-gold" => Box::new(RetrievalGainGold::default()),
         "answer-support" => Box::new(AnswerSupport::default()),
         "answer-correct" => Box::new(AnswerCorrect::default()),
+        "answer-solved" => Box::new(AnswerSolved::default()),
         _ => return None,
     })
 }

@@ -1,29 +1,10 @@
 //! The world of optimisation models: shipped tasks, imported ones, and a scripted run.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::world::{World, shared_data};
-
-fn at_root(world: &World, args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_plumb"))
-        .args(args)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("PLUMBLINE_CACHE", world.path("cache"))
-        .output()
-        .expect("plumb starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
-}
-
-#[track_caller]
-fn ok(world: &World, args: &[&str]) -> String {
-    let (code, stdout, stderr) = at_root(world, args);
-    assert_eq!(code, 0, "{args:?}\n{stdout}{stderr}");
-    stdout
-}
+use crate::world::{World, composes, shared_data};
 
 #[test]
 fn a_scripted_run_is_labelled_replayed_and_audited() {
@@ -32,9 +13,9 @@ fn a_scripted_run_is_labelled_replayed_and_audited() {
     let run = run.to_str().expect("a path of UTF-8");
     let policy = "scripted:tests/cases/or-modelling.jsonl";
     let tasks = "tests/cases/or-modelling-tasks.jsonl";
-    ok(&world, &["run", "or-modelling", "-m", policy, "--tasks", tasks, "-o", run]);
+    world.ok_at_root(&["run", "or-modelling", "-m", policy, "--tasks", tasks, "-o", run]);
     let labels: Value =
-        serde_json::from_str(&ok(&world, &["label", run, "--json"])).expect("JSON");
+        serde_json::from_str(&world.ok_at_root(&["label", run, "--json"])).expect("JSON");
     let count = |verifier: &str, label: &str| -> u64 {
         let rows = labels["labels"].as_object().expect("a row a verifier");
         let row = rows.iter().find(|(name, _)| name.starts_with(verifier));
@@ -48,16 +29,16 @@ fn a_scripted_run_is_labelled_replayed_and_audited() {
     assert!(count("objective-matches", "bad") >= 1, "{labels}");
     assert!(count("answer-correct", "good") >= 3, "{labels}");
     assert!(count("answer-correct", "bad") >= 2, "{labels}");
-    ok(&world, &["replay", run, "--execute"]);
+    world.ok_at_root(&["replay", run, "--execute"]);
 }
 
 #[test]
 fn the_tool_prints_a_structured_result() {
     let world = World::new();
     let args = r#"{"lp":"max 3 x + 2 y\nst\n c1: x + y <= 4\n c2: x + 3 y <= 6\nend"}"#;
-    let printed = ok(&world, &["tool", "call", "solve", args]);
+    let printed = world.ok_at_root(&["tool", "call", "solve", args]);
     assert!(printed.contains("objective: 12 (the maximum)"), "{printed}");
-    let json = ok(&world, &["tool", "call", "solve", args, "--json"]);
+    let json = world.ok_at_root(&["tool", "call", "solve", args, "--json"]);
     let observation: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(observation["data"]["constraints"]["c1"]["dual"], 3);
 }
@@ -76,20 +57,7 @@ fn or_modelling_is_as_large_as_it_says_and_what_its_program_composes() {
         let of_kind = gold.iter().filter(|g| g["groups"]["integrality"] == kind).count();
         assert!(of_kind >= 4, "{of_kind} tasks are {kind}");
     }
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "run",
-            "--release",
-            "--quiet",
-            "--example",
-            "compose_models",
-            "--",
-            "--check",
-        ])
-        .current_dir(root)
-        .output()
-        .expect("cargo is there: it runs this test");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    composes("compose_models");
 }
 
 #[test]

@@ -1,27 +1,11 @@
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::world::{World, shared_data};
+use crate::world::{World, composes, shared_data};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// `plumb` at the repository's root, with the world's cache.
-#[track_caller]
-fn ok(world: &World, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_plumb"))
-        .args(args)
-        .current_dir(root())
-        .env("PLUMBLINE_CACHE", world.path("cache"))
-        .output()
-        .expect("plumb starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{args:?}\n{stdout}{stderr}");
-    stdout
 }
 
 #[test]
@@ -34,10 +18,10 @@ fn a_scripted_run_is_labelled_and_replays() {
     let run = run.to_str().expect("UTF-8");
     let policy = "scripted:tests/cases/data-analysis.jsonl";
     let args = ["run", "data-analysis", "-m", policy, "-n", "8", "-o", run];
-    let summary = ok(&world, &args);
+    let summary = world.ok_at_root(&args);
     assert!(summary.contains("8 answered"), "{summary}");
-    ok(&world, &["label", run]);
-    let replayed = ok(&world, &["replay", run, "--execute"]);
+    world.ok_at_root(&["label", run]);
+    let replayed = world.ok_at_root(&["replay", run, "--execute"]);
     assert!(replayed.contains("no divergence"), "{replayed}");
     // What each verifier called good and bad, in the order of the steps.
     let labels = |verifier: &str, label: &str| -> Vec<String> {
@@ -80,26 +64,13 @@ fn the_tool_answers_from_the_command_line() {
         return;
     }
     let code = r#"{"code": "import pandas as pd; pd.Series([1, 2]).sum()"}"#;
-    let shown = ok(&world, &["tool", "call", "python", code]);
+    let shown = world.ok_at_root(&["tool", "call", "python", code]);
     assert!(shown.contains("\"exception\":null") && shown.contains('3'), "{shown}");
 }
 
 #[test]
 fn the_tables_and_tasks_are_what_their_program_composes() {
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "run",
-            "--release",
-            "--quiet",
-            "--example",
-            "compose_tables",
-            "--",
-            "--check",
-        ])
-        .current_dir(root())
-        .output()
-        .expect("cargo is there: it runs this test");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    composes("compose_tables");
     let gold = root().join("environments/data-analysis/gold.jsonl");
     let gold = std::fs::read_to_string(gold).expect("the gold");
     assert!(gold.lines().count() >= 40);
@@ -144,7 +115,7 @@ fn published_questions_and_programs_become_environments() {
         let environment = world.path(format);
         let environment = environment.to_str().expect("UTF-8");
         if has_python {
-            ok(&world, &["env", "check", environment]);
+            world.ok_at_root(&["env", "check", environment]);
         }
     }
 }

@@ -1,35 +1,24 @@
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::world::{World, shared_data};
+use crate::world::{Outcome, World, composes, shared_data};
 
 /// What a component that is missing exits with.
 const MISSING: i32 = 4;
-
-fn at_root(world: &World, args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_plumb"))
-        .args(args)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("PLUMBLINE_CACHE", world.path("cache"))
-        .output()
-        .expect("plumb starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
-}
 
 #[test]
 fn every_shipped_environment_passes_its_own_check() {
     let world = World::new();
     let has_python = world.lend_python("the check of environments with Python");
-    let (code, list, stderr) = at_root(&world, &["env", "list", "--json"]);
+    let Outcome { code, stdout: list, stderr } =
+        world.at_root(&["env", "list", "--json"]);
     assert_eq!(code, 0, "{stderr}");
     let mut checked = 0;
     for line in list.lines() {
         let row: Value = serde_json::from_str(line).expect("JSON");
         let name = row["name"].as_str().expect("a name");
-        let (code, stdout, stderr) = at_root(&world, &["env", "check", name]);
+        let Outcome { code, stdout, stderr } = world.at_root(&["env", "check", name]);
         if code == MISSING && !has_python {
             continue;
         }
@@ -63,20 +52,7 @@ fn multihop_qa_is_as_large_as_it_says_and_needs_several_hops() {
 
 #[test]
 fn the_corpus_is_what_its_program_composes() {
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "run",
-            "--release",
-            "--quiet",
-            "--example",
-            "compose_multihop",
-            "--",
-            "--check",
-        ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo is there: it runs this test");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    composes("compose_multihop");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use plumbline::mutants::{Columns, Effect, sql_mutants};
@@ -13,25 +12,10 @@ use plumbline::{
 use plumbline_sql::{Databases, Describe, Engine, Sql, SqlSettings};
 use serde_json::{Value, json};
 
-use crate::world::{World, shared_data};
+use crate::world::{World, composes, shared_data};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// `plumb` at the repository's root, with the world's cache.
-#[track_caller]
-fn ok(world: &World, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_plumb"))
-        .args(args)
-        .current_dir(root())
-        .env("PLUMBLINE_CACHE", world.path("cache"))
-        .output()
-        .expect("plumb starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{args:?}\n{stdout}{stderr}");
-    stdout
 }
 
 #[test]
@@ -40,11 +24,12 @@ fn a_scripted_run_is_labelled_and_replays() {
     let run = world.path("run");
     let run = run.to_str().expect("UTF-8");
     let policy = "scripted:tests/cases/text-to-sql.jsonl";
-    let summary = ok(&world, &["run", "text-to-sql", "-m", policy, "-n", "8", "-o", run]);
+    let summary =
+        world.ok_at_root(&["run", "text-to-sql", "-m", policy, "-n", "8", "-o", run]);
     assert!(summary.contains("8 answered"), "{summary}");
-    ok(&world, &["label", run]);
-    ok(&world, &["replay", run, "--execute"]);
-    ok(&world, &["audit", run]);
+    world.ok_at_root(&["label", run]);
+    world.ok_at_root(&["replay", run, "--execute"]);
+    world.ok_at_root(&["audit", run]);
     let labels = |verifier: &str| -> Vec<(u64, String)> {
         let folder = world.path("run/verdicts");
         let files = std::fs::read_dir(folder).expect("the verdicts").flatten();
@@ -76,10 +61,14 @@ fn a_scripted_run_is_labelled_and_replays() {
 #[test]
 fn the_tools_answer_from_the_command_line() {
     let world = World::new();
-    let shown =
-        ok(&world, &["tool", "call", "sql", r#"{"query":"SELECT count(*) FROM book"}"#]);
+    let shown = world.ok_at_root(&[
+        "tool",
+        "call",
+        "sql",
+        r#"{"query":"SELECT count(*) FROM book"}"#,
+    ]);
     assert!(shown.contains("(1 row)") && shown.contains("\"row_count\":1"), "{shown}");
-    let shown = ok(&world, &["tool", "call", "describe", "{}"]);
+    let shown = world.ok_at_root(&["tool", "call", "describe", "{}"]);
     assert!(
         shown.contains("loan(id INTEGER key, copy_id INTEGER not null -> copy.id"),
         "{shown}"
@@ -88,20 +77,7 @@ fn the_tools_answer_from_the_command_line() {
 
 #[test]
 fn the_databases_and_tasks_are_what_their_program_composes() {
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "run",
-            "--release",
-            "--quiet",
-            "--example",
-            "compose_sql",
-            "--",
-            "--check",
-        ])
-        .current_dir(root())
-        .output()
-        .expect("cargo is there: it runs this test");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    composes("compose_sql");
     let gold =
         std::fs::read_to_string(root().join("environments/text-to-sql/gold.jsonl"));
     assert!(gold.expect("the gold").lines().count() >= 60);

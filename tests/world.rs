@@ -163,6 +163,22 @@ impl World {
         self.command(args).output().expect("plumb starts").into()
     }
 
+    /// `plumb` at the repository's root, where shipped environments are, with the world's
+    /// cache.
+    pub(crate) fn at_root(&self, args: &[&str]) -> Outcome {
+        let mut command = self.command(args);
+        command.current_dir(env!("CARGO_MANIFEST_DIR"));
+        command.output().expect("plumb starts").into()
+    }
+
+    /// The same, with success required; returns standard output.
+    #[track_caller]
+    pub(crate) fn ok_at_root(&self, args: &[&str]) -> String {
+        let Outcome { code, stdout, stderr } = self.at_root(args);
+        assert_eq!(code, 0, "{args:?}\n{stdout}{stderr}");
+        stdout
+    }
+
     /// Runs and requires success; returns standard output.
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> String {
@@ -198,6 +214,20 @@ impl From<Output> for Outcome {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Has an example compose its files again, and requires that it would change none. Built by
+/// `cargo test`, or `cargo build --release --workspace --examples`: running cargo in here
+/// would build the solver once more, with other features.
+#[track_caller]
+pub(crate) fn composes(example: &str) {
+    let beside = Path::new(env!("CARGO_BIN_EXE_plumb")).with_file_name("examples");
+    let output = Command::new(beside.join(example))
+        .arg("--check")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("the examples are built");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// A call in the words of the protocol `hermes`.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
-use crate::imported;
+use crate::import::trajectories;
 use crate::label::{recorded_limits, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
@@ -26,7 +26,7 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
     let tasks = tasks(&folder, &recording)?;
     let limits = recorded_limits(&recording)?;
     let environment = catalog::environment(&folder, &limits, json).await?;
-    let imported = imported::source(&recording.header);
+    let imported = trajectories::source(&recording.header);
     let ground = match imported {
         Some(_) => AuditGround::Tape(&environment),
         None => AuditGround::World(&environment),

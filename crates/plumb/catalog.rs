@@ -8,8 +8,8 @@ use std::sync::Arc;
 use plumbline::fusion::{Fusion, FusionVerifier};
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
-    AnswerCorrect, AnswerSupport, Judge, JudgeSettings, Merge, ModelVerifier,
-    PythonException, PythonGrounded, PythonSilent, Repeat, RetrievalGain,
+    AnswerCorrect, AnswerSolved, AnswerSupport, Judge, JudgeSettings, Merge,
+    ModelVerifier, PythonException, PythonGrounded, PythonSilent, Repeat, RetrievalGain,
     RetrievalGainGold, SqlPrefix, SqlResult, SqlSilent, ValueReached, WellFormed,
 };
 use plumbline::{
@@ -23,7 +23,7 @@ use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml
 use crate::settings::{PolicyChoice, nearest};
 
 /// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 22] = [
+pub(crate) const VERIFIERS: [&str; 23] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
@@ -44,6 +44,7 @@ pub(crate) const VERIFIERS: [&str; 22] = [
     "constraint-missing",
     "constraint-idle",
     "objective-matches",
+    "answer-solved",
     "fusion-online",
     "fusion-gold",
 ];
@@ -68,6 +69,7 @@ pub(crate) fn verifier(
         "retrieval-gain-gold" => Box::new(RetrievalGainGold::default()),
         "answer-support" => Box::new(AnswerSupport::default()),
         "answer-correct" => Box::new(AnswerCorrect::executing(Arc::clone(world))),
+        "answer-solved" => Box::new(AnswerSolved::default()),
         "fusion-online" => Box::new(FusionVerifier::new(Fusion::online())),
         "fusion-gold" => Box::new(FusionVerifier::new(Fusion::with_gold())),
         "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),

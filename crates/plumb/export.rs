@@ -13,8 +13,7 @@ use plumbline::{Action, Gold, NodeId, Step, StepLabel, Task, TaskId, Tree};
 use serde_json::json;
 
 use crate::catalog;
-use crate::failure::{Failure, Kind, Result};
-use crate::import::at;
+use crate::failure::{Failure, Kind, Result, at};
 use crate::label::{chosen, recorded_limits, tasks, unknown_task, view};
 use crate::manifest::EnvironmentFolder;
 

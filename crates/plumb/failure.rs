@@ -92,3 +92,7 @@ impl From<EnvironmentError> for Failure {
         Failure::new(Kind::Input, error)
     }
 }
+/// A failure of the system's at a path.
+pub(crate) fn at(path: &std::path::Path) -> impl Fn(std::io::Error) -> Failure {
+    move |error| Failure::say(Kind::External, format!("{}: {error}", path.display()))
+}

@@ -1,48 +1,26 @@
 //! `plumb import`: turns a published question set into an environment, texts into a corpus,
 //! or trajectories of others into a run. Nothing stands under `--out` until all of it does.
 
+mod corpus;
+mod environment;
+mod files;
+mod problems;
 mod programs;
+mod questions;
 mod spider;
 mod tables;
+pub(crate) mod trajectories;
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use plumbline::import::{
-    Document, DocumentPool, Format, ImportError, Importer, Incomplete, Intake, PROMPT,
-    ProblemFormat, Record, Records, Skip, TrajectoryFormat,
-};
+use plumbline::import::{Format, ImportError, ProblemFormat, TrajectoryFormat};
 use plumbline::protocol::Protocol;
 use serde::Serialize;
 
-use crate::failure::{Blame, Failure, Kind, Result};
-use crate::imported;
-use crate::manifest;
-use crate::problems;
-use crate::progress::Progress;
-
-/// Bytes of one `.txt` or `.md` file.
-const TEXT_BYTES_MAX: u64 = 8 << 20;
-/// Folders within folders that are looked into.
-const FOLDER_DEPTH_MAX: usize = 64;
-/// Characters of reasoning that a constrained message may begin with.
-const THOUGHT_CHARS_MAX: u32 = 200;
-/// Documents that a search returns, as in the papers' retrieval baselines.
-const TOP_K: u32 = 3;
-/// Records between two updates of the progress.
-const PROGRESS_EVERY: u64 = 64;
-/// What a corpus says of its texts where nobody told.
-const NOT_STATED: &str = "not stated";
-const VERIFIERS: [&str; 6] = [
-    "well-formed",
-    "repeat",
-    "retrieval-gain",
-    "retrieval-gain-gold",
-    "answer-support",
-    "answer-correct",
-];
+use crate::failure::{Failure, Kind, Result};
+use crate::import::files::Staging;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
@@ -102,20 +80,6 @@ enum Subject {
     Corpus,
     Trajectories(TrajectoryFormat),
     Problems(ProblemFormat),
-}
-
-impl ImportArgs {
-    pub(crate) fn files(&self) -> &[PathBuf] {
-        &self.files
-    }
-
-    pub(crate) fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
-    pub(crate) fn out(&self) -> &Path {
-        &self.out
-    }
 }
 
 impl FromStr for Subject {
@@ -242,17 +206,17 @@ fn write(args: &ImportArgs, json: bool) -> Result<ImportReport> {
     let staging = Staging::begin(&args.out)?;
     let mut report = match args.subject {
         Subject::Questions(format) => {
-            write_environment(args, format, &name, staging.dir(), json)?
+            questions::write(args, format, &name, staging.dir(), json)?
         }
         Subject::Spider => spider::write(args, &name, staging.dir(), json)?,
         Subject::Tables => tables::write(args, &name, staging.dir(), json)?,
         Subject::Programs => programs::write(args, &name, staging.dir(), json)?,
-        Subject::Corpus => write_corpus(args, &name, staging.dir(), json)?,
+        Subject::Corpus => corpus::write(args, &name, staging.dir(), json)?,
         Subject::Trajectories(format) => {
-            imported::write_run(args, format, &name, staging.dir(), json)?
+            trajectories::write(args, format, &name, staging.dir(), json)?
         }
         Subject::Problems(format) => {
-            problems::write_environment(args, format, &name, staging.dir(), json)?
+            problems::write(args, format, &name, staging.dir(), json)?
         }
     };
     staging.finish()?;
@@ -271,405 +235,16 @@ fn name(args: &ImportArgs) -> Result<String> {
     Ok(name)
 }
 
-/// The folder that becomes `--out` once all is in it.
-#[derive(Debug)]
-struct Staging {
-    dir: PathBuf,
-    out: PathBuf,
-}
-
-impl Staging {
-    fn begin(out: &Path) -> Result<Self> {
-        let usage = |problem: &str| {
-            let message = format!(
-                "--out {}: {problem}; name a new folder, or remove this one first",
-                out.display()
-            );
-            Failure::say(Kind::Usage, message)
-        };
-        let Some(name) = out.file_name() else {
-            return Err(usage("not a folder to make"));
-        };
-        match fs::read_dir(out) {
-            Ok(entries) => {
-                if entries.count() > 0 {
-                    return Err(usage("the folder is not empty"));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                return Err(usage("there is a file of that name"));
-            }
-            Err(error) => return Err(at(out)(error)),
-        }
-        // Beside the target, so that it can be renamed; by process, so that two can run.
-        let dir = out.with_file_name(format!(
-            ".{}.partial-{}",
-            name.to_string_lossy(),
-            std::process::id()
-        ));
-        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-        fs::create_dir_all(parent.unwrap_or(Path::new("."))).map_err(at(out))?;
-        fs::create_dir(&dir).map_err(at(&dir))?;
-        Ok(Self { dir, out: out.to_owned() })
-    }
-
-    fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    fn finish(self) -> Result<()> {
-        match fs::remove_dir(&self.out) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(at(&self.out)(error));
-            }
-            _ => {}
-        }
-        fs::rename(&self.dir, &self.out).map_err(at(&self.out))
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // Renamed away if all went well; otherwise nobody is left to tell of a failure.
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
-
-pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> Failure {
-    move |error| Failure::say(Kind::External, format!("{}: {error}", path.display()))
-}
-
-fn write_environment(
-    args: &ImportArgs,
-    format: Format,
-    name: &str,
-    dir: &Path,
-    json: bool,
-) -> Result<ImportReport> {
-    let incomplete =
-        if args.skip_incomplete { Incomplete::Skip } else { Incomplete::Refuse };
-    let mut importer = Importer::new(format, incomplete);
-    let corpus = dir.join("corpus");
-    fs::create_dir(&corpus).map_err(at(&corpus))?;
-    let mut documents = JsonLines::create(corpus.join("documents.jsonl"))?;
-    let mut tasks = JsonLines::create(dir.join("tasks.jsonl"))?;
-    let mut gold = JsonLines::create(dir.join("gold.jsonl"))?;
-    let mut report = ImportReport::default();
-    for file in &args.corpus {
-        each_record(file, json, |record| {
-            documents.push_all(importer.pool().add_record(record)?)
-        })?;
-    }
-    for file in &args.files {
-        each_record(file, json, |record| match importer.add(record)? {
-            Intake::Question(question) => {
-                report.questions += 1;
-                tasks.push(&question.task)?;
-                gold.push(&question.gold)?;
-                documents.push_all(question.documents)
-            }
-            Intake::Skipped(Skip::Unanswerable) => {
-                report.unanswerable += 1;
-                Ok(())
-            }
-            Intake::Skipped(Skip::Incomplete) => {
-                report.incomplete += 1;
-                Ok(())
-            }
-        })?;
-    }
-    if report.questions == 0 {
-        let message = format!(
-            "no question is left: {} unanswerable, {} without their documents; check that \
-             the files have the format {format}",
-            report.unanswerable, report.incomplete
-        );
-        return Err(Failure::say(Kind::Input, message));
-    }
-    report.documents = importer.pool().len() as u64;
-    report.merged = importer.pool().merged();
-    for lines in [documents, tasks, gold] {
-        lines.finish()?;
-    }
-    let texts = CorpusToml {
-        name: name.to_owned(),
-        description: format!("Paragraphs that came with the {format} questions."),
-        source: args.source.clone().unwrap_or_else(|| format.source().to_owned()),
-        licence: args.licence.clone().unwrap_or_else(|| format.licence().to_owned()),
-    };
-    texts.write(&corpus)?;
-    let description = format!("{} questions imported from {format}.", report.questions);
-    let environment = EnvironmentToml {
-        name,
-        description,
-        protocol: args.protocol,
-        thought_chars_max: THOUGHT_CHARS_MAX,
-        verifiers: VERIFIERS,
-        tools: tools(args.protocol),
-    };
-    write_toml(&dir.join("environment.toml"), &environment)?;
-    write_file(&dir.join("prompt.md"), PROMPT)?;
-    Ok(report)
-}
-
-fn write_corpus(
-    args: &ImportArgs,
-    name: &str,
-    dir: &Path,
-    json: bool,
-) -> Result<ImportReport> {
-    if !args.corpus.is_empty() {
-        let message = "--corpus adds documents to questions; name the files of a corpus \
-                       after the word corpus";
-        return Err(Failure::say(Kind::Usage, message));
-    }
-    let mut pool = DocumentPool::new();
-    let mut documents = JsonLines::create(dir.join("documents.jsonl"))?;
-    for path in &args.files {
-        if path.is_dir() || is_text(path) {
-            for (id, file) in texts(path)? {
-                documents.push_all(add_text(&mut pool, id, &file)?)?;
-            }
-        } else {
-            each_record(path, json, |record| {
-                documents.push_all(pool.add_record(record)?)
-            })?;
-        }
-    }
-    documents.finish()?;
-    let texts = CorpusToml {
-        name: name.to_owned(),
-        description: format!("{} documents, imported.", pool.len()),
-        source: args.source.clone().unwrap_or_else(|| NOT_STATED.to_owned()),
-        licence: args.licence.clone().unwrap_or_else(|| NOT_STATED.to_owned()),
-    };
-    texts.write(dir)?;
-    let (documents, merged) = (pool.len() as u64, pool.merged());
-    Ok(ImportReport { documents, merged, ..ImportReport::default() })
-}
-
-/// Visits the records of a file and shows how far it is.
-pub(crate) fn each_record(
-    path: &Path,
-    json: bool,
-    mut visit: impl FnMut(&Record) -> Result<()>,
-) -> Result<()> {
-    let name = path.display().to_string();
-    let open = || {
-        let file = File::open(path)?;
-        let bytes = file.metadata()?.len();
-        Ok((file, bytes))
-    };
-    let (file, bytes) =
-        open().map_err(|source| ImportError::Read { file: name.clone(), source })?;
-    let progress = Progress::new("kB read", bytes.div_ceil(1000), json);
-    let mut reader = BufReader::with_capacity(1 << 18, &file);
-    let mut read = || -> Result<()> {
-        for (number, record) in (1u64..).zip(Records::new(&name, &mut reader)) {
-            visit(&record?)?;
-            if number.is_multiple_of(PROGRESS_EVERY) {
-                // A pipe has no position; then the bar stays where it is.
-                let position = (&file).stream_position().unwrap_or(0);
-                progress.set(position / 1000, |_| format!("{number} records"));
-            }
-        }
-        Ok(())
-    };
-    let done = read();
-    progress.finish();
-    done
-}
-
-fn is_text(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "txt" || extension == "md")
-}
-
-/// The text files of a folder and the folders in it, by id and in its order; a file is
-/// itself. The id is the path below the folder. Links and hidden names are passed over.
-fn texts(path: &Path) -> Result<Vec<(String, PathBuf)>> {
-    if !path.is_dir() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Ok(vec![(name, path.to_owned())]);
-    }
-    let mut found = Vec::new();
-    let mut folders = vec![(String::new(), path.to_owned(), 0)];
-    while let Some((prefix, folder, depth)) = folders.pop() {
-        if depth > FOLDER_DEPTH_MAX {
-            let message = format!(
-                "{}: more than {FOLDER_DEPTH_MAX} folders deep; move the documents up",
-                folder.display()
-            );
-            return Err(Failure::say(Kind::Input, message));
-        }
-        for entry in fs::read_dir(&folder).map_err(at(&folder))? {
-            let entry = entry.map_err(at(&folder))?;
-            let (path, kind) = (entry.path(), entry.file_type().map_err(at(&folder))?);
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-                let message =
-                    format!("{}: the name is not UTF-8; rename it", path.display());
-                return Err(Failure::say(Kind::Input, message));
-            };
-            let id = format!("{prefix}{name}");
-            if name.starts_with('.') {
-                continue;
-            } else if kind.is_dir() {
-                folders.push((format!("{id}/"), path, depth + 1));
-            } else if kind.is_file() && is_text(&path) {
-                found.push((id, path));
-            }
-        }
-    }
-    if found.is_empty() {
-        let message =
-            format!("{}: no .txt or .md file in it; check the path", path.display());
-        return Err(Failure::say(Kind::Input, message));
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn add_text(
-    pool: &mut DocumentPool,
-    id: String,
-    path: &Path,
-) -> Result<Option<Document>> {
-    let length = fs::metadata(path).map_err(at(path))?.len();
-    if length > TEXT_BYTES_MAX {
-        let message = format!(
-            "{}: {length} bytes, more than {TEXT_BYTES_MAX}; split the document",
-            path.display()
-        );
-        return Err(Failure::say(Kind::Input, message));
-    }
-    let text = manifest::read(path)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let title = title(path, text);
-    let document = Document { id, title, text: text.to_owned() };
-    pool.add_named(document).map_err(|error| {
-        Failure::say(Kind::Input, format!("{}: {error}", path.display()))
-    })
-}
-
-/// The first Markdown heading of an `.md` file, else the file's name without its ending.
-fn title(path: &Path, text: &str) -> String {
-    let markdown = path.extension().is_some_and(|extension| extension == "md");
-    let heading = text.lines().filter(|_| markdown).find_map(|line| {
-        let heading = line.strip_prefix('#')?.trim_start_matches('#');
-        heading.strip_prefix(' ').map(str::trim).filter(|title| !title.is_empty())
-    });
-    let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    heading.map_or_else(stem, str::to_owned)
-}
-
-/// A file of JSON lines in the making.
-pub(crate) struct JsonLines {
-    path: PathBuf,
-    writer: BufWriter<File>,
-}
-
-impl JsonLines {
-    pub(crate) fn create(path: PathBuf) -> Result<Self> {
-        let file = File::create_new(&path).map_err(at(&path))?;
-        Ok(Self { path, writer: BufWriter::with_capacity(1 << 18, file) })
-    }
-
-    pub(crate) fn push(&mut self, row: &impl Serialize) -> Result<()> {
-        let written =
-            serde_json::to_writer(&mut self.writer, row).map_err(io::Error::from);
-        written.and_then(|()| self.writer.write_all(b"\n")).map_err(at(&self.path))
-    }
-
-    pub(crate) fn push_all<T: Serialize>(
-        &mut self,
-        rows: impl IntoIterator<Item = T>,
-    ) -> Result<()> {
-        rows.into_iter().try_for_each(|row| self.push(&row))
-    }
-
-    pub(crate) fn finish(self) -> Result<()> {
-        let Self { path, writer } = self;
-        let file = writer.into_inner().map_err(io::IntoInnerError::into_error);
-        file.and_then(|file| file.sync_all()).map_err(at(&path))
-    }
-}
-
-#[derive(Serialize)]
-struct EnvironmentToml<'a> {
-    name: &'a str,
-    description: String,
-    protocol: Protocol,
-    thought_chars_max: u32,
-    verifiers: [&'static str; 6],
-    tools: Vec<ToolToml>,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ToolToml {
-    Search { corpus: &'static str, top_k: u32 },
-    Open { corpus: &'static str },
-}
-
-/// Both tools over the corpus; Search-R1's tags can say nothing but a search.
-fn tools(protocol: Protocol) -> Vec<ToolToml> {
-    let search = ToolToml::Search { corpus: "corpus", top_k: TOP_K };
-    match protocol {
-        Protocol::SearchR1 => vec![search],
-        Protocol::React | Protocol::Hermes | Protocol::Openai => {
-            vec![search, ToolToml::Open { corpus: "corpus" }]
-        }
-    }
-}
-
-/// What `corpus.toml` says besides where its documents are.
-struct CorpusToml {
-    name: String,
-    description: String,
-    source: String,
-    licence: String,
-}
-
-impl CorpusToml {
-    /// Writes the manifest beside the finished `documents.jsonl`.
-    fn write(self, dir: &Path) -> Result<()> {
-        let documents = "documents.jsonl";
-        let sha256 = manifest::sha256(&dir.join(documents))?;
-        let Self { name, description, source, licence } = self;
-        let rows = [
-            ("name", name.as_str()),
-            ("description", &description),
-            ("source", &source),
-            ("licence", &licence),
-            ("documents", documents),
-            ("sha256", &sha256),
-        ];
-        let row = |(key, text): (&str, &str)| (key.to_owned(), toml::Value::from(text));
-        let table: toml::Table = rows.into_iter().map(row).collect();
-        write_toml(&dir.join("corpus.toml"), &table)
-    }
-}
-
-pub(crate) fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = toml::to_string(value).blame(Kind::External)?;
-    write_file(path, &text)
-}
-
-pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
-    let write = || {
-        let mut file = File::create_new(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(at(path))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use clap::Parser;
+    use plumbline::import::Document;
 
     use super::*;
-    use crate::manifest::EnvironmentFolder;
+    use crate::manifest::{self, EnvironmentFolder};
 
     #[derive(Parser)]
     struct Line {

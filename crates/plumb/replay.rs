@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::args::ReplayArgs;
 use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
-use crate::imported;
+use crate::import::trajectories;
 use crate::label::{recorded_limits, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
@@ -25,7 +25,7 @@ struct Report {
 pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
     let recording = Recording::open(&args.run)?;
     let header = &recording.header;
-    if let Some(format) = imported::source(header) {
+    if let Some(format) = trajectories::source(header) {
         let message = format!(
             "{}: imported from {format}, whose tools are not here to be asked again; \
              plumb audit checks what its verdicts rest on against the record",

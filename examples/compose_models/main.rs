@@ -13,6 +13,9 @@
 //! solves it again.
 #![allow(clippy::print_stdout, reason = "an example's report is for people")]
 
+#[path = "../composing/mod.rs"]
+mod composing;
+
 mod family;
 mod template;
 
@@ -20,9 +23,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
+use crate::composing::{lines, settle};
 use crate::family::Family;
 
 const NAME: &str = "or-modelling";
@@ -37,42 +40,21 @@ struct Posed {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let check = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        [flag] if flag == "--check" => true,
-        _ => bail!("the only argument is --check"),
-    };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let families = Family::read_all(&root.join("corpora").join(NAME).join("facts"))?;
     let mut posed = Vec::new();
     for family in &families {
         posed.extend(family.pose()?);
     }
-    let mut stale = 0;
-    for (path, content) in files(&posed) {
-        if std::fs::read(root.join(&path)).unwrap_or_default() == content.as_bytes() {
-            continue;
-        }
-        stale += 1;
-        let verb = if check { "differs from the facts" } else { "written" };
-        println!("{}: {verb}", path.display());
-        if !check {
-            std::fs::write(root.join(&path), &content)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
-    }
     report(&posed);
-    Ok(if check && stale > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    settle(files(&posed)?)
 }
 
 /// What is written, by path under the repository's root.
-fn files(posed: &[Posed]) -> Vec<(PathBuf, String)> {
+fn files(posed: &[Posed]) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let environment = Path::new("environments").join(NAME);
-    let lines = |line: fn(&Posed) -> Value| -> String {
-        posed.iter().map(|posed| format!("{}\n", line(posed))).collect()
-    };
-    let tasks = lines(|posed| json!({ "id": posed.id, "prompt": posed.prompt }));
-    let gold = lines(|posed| {
+    let task = |posed: &Posed| json!({ "id": posed.id, "prompt": posed.prompt });
+    let gold = |posed: &Posed| {
         let args = json!({ "model": posed.model });
         json!({
             "id": posed.id,
@@ -82,8 +64,11 @@ fn files(posed: &[Posed]) -> Vec<(PathBuf, String)> {
             "solution": [{ "tool": "solve", "args": args }],
             "groups": posed.groups,
         })
-    });
-    vec![(environment.join("tasks.jsonl"), tasks), (environment.join("gold.jsonl"), gold)]
+    };
+    Ok(vec![
+        (environment.join("tasks.jsonl"), lines(posed.iter().map(task))?),
+        (environment.join("gold.jsonl"), lines(posed.iter().map(gold))?),
+    ])
 }
 
 fn report(posed: &[Posed]) {

@@ -17,6 +17,9 @@
 //! * `questions` chooses among them by digest, so that every run chooses the same.
 #![allow(clippy::print_stdout, reason = "an example's report is for people")]
 
+#[path = "../composing/mod.rs"]
+mod composing;
+
 mod facts;
 
 mod documents;
@@ -28,10 +31,10 @@ mod questions;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
 use plumbline::Digest;
 use serde::Serialize;
 
+use crate::composing::{lines, settle};
 use crate::documents::Document;
 use crate::facts::Facts;
 use crate::questions::{Family, Question};
@@ -39,30 +42,12 @@ use crate::questions::{Family, Question};
 const NAME: &str = "multihop-qa";
 
 fn main() -> anyhow::Result<ExitCode> {
-    let check = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        [flag] if flag == "--check" => true,
-        _ => bail!("the only argument is --check"),
-    };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let facts = Facts::read(&root.join("corpora").join(NAME).join("facts"))?;
     let documents = documents::compose(&facts)?;
     let questions = questions::choose(&facts, &documents)?;
-    let mut stale = 0;
-    for (path, content) in files(&documents, &questions)? {
-        let written = std::fs::read(root.join(&path)).unwrap_or_default();
-        if written == content.as_bytes() {
-            continue;
-        }
-        stale += 1;
-        let verb = if check { "differs from the facts" } else { "written" };
-        println!("{}: {verb}", path.display());
-        if !check {
-            replace(&root.join(&path), &content)?;
-        }
-    }
     report(&facts, &documents, &questions);
-    Ok(if check && stale > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    settle(files(&documents, &questions)?)
 }
 
 /// What is written, by path under the repository's root.
@@ -119,25 +104,6 @@ fn manifest(documents: &str) -> String {
          sha256 = \"{}\"\n",
         Digest::of(documents.as_bytes())
     )
-}
-
-fn lines(items: impl Iterator<Item = impl Serialize>) -> anyhow::Result<String> {
-    let mut text = String::new();
-    for item in items {
-        text.push_str(&serde_json::to_string(&item)?);
-        text.push('\n');
-    }
-    Ok(text)
-}
-
-/// Writes a file whole or not at all.
-fn replace(path: &Path, content: &str) -> anyhow::Result<()> {
-    let folder = path.parent().context("our paths have a folder")?;
-    std::fs::create_dir_all(folder)?;
-    let written = path.with_extension("new");
-    std::fs::write(&written, content)
-        .and_then(|()| std::fs::rename(&written, path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn report(facts: &Facts, documents: &[Document], questions: &[Question]) {

@@ -12,22 +12,20 @@
 //!   agent would see.
 #![allow(clippy::print_stdout, reason = "an example's report is for people")]
 
+#[path = "../composing/mod.rs"]
+mod composing;
+
 mod facts;
 mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use crate::composing::{lines, settle};
 
 const NAME: &str = "text-to-sql";
 
 fn main() -> anyhow::Result<ExitCode> {
-    let check = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        [flag] if flag == "--check" => true,
-        _ => bail!("the only argument is --check"),
-    };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let corpus = root.join("corpora").join(NAME);
     let scripts = facts::scripts(&corpus.join("facts"))?;
@@ -46,37 +44,6 @@ fn main() -> anyhow::Result<ExitCode> {
     for (name, script) in scripts {
         files.push((databases.join(format!("{name}.sql")), script));
     }
-    let mut stale = 0;
-    for (path, content) in files {
-        if std::fs::read(root.join(&path)).unwrap_or_default() == content.as_bytes() {
-            continue;
-        }
-        stale += 1;
-        let verb = if check { "differs from the facts" } else { "written" };
-        println!("{}: {verb}", path.display());
-        if !check {
-            replace(&root.join(&path), &content)?;
-        }
-    }
     tasks::report(&tasks);
-    Ok(if check && stale > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-fn lines(items: impl Iterator<Item = serde_json::Value>) -> anyhow::Result<String> {
-    let mut text = String::new();
-    for item in items {
-        text.push_str(&serde_json::to_string(&item)?);
-        text.push('\n');
-    }
-    Ok(text)
-}
-
-/// Writes a file whole or not at all.
-fn replace(path: &Path, content: &str) -> anyhow::Result<()> {
-    let folder = path.parent().context("our paths have a folder")?;
-    std::fs::create_dir_all(folder)?;
-    let written = path.with_extension("new");
-    std::fs::write(&written, content)
-        .and_then(|()| std::fs::rename(&written, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    settle(files)
 }

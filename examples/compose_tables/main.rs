@@ -18,6 +18,9 @@
 //!   hangs on a rounding or on a tie.
 #![allow(clippy::print_stdout, reason = "an example's report is for people")]
 
+#[path = "../composing/mod.rs"]
+mod composing;
+
 mod facts;
 
 mod compose;
@@ -32,39 +35,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use serde::Serialize;
-
+use crate::composing::{lines, settle};
 use crate::facts::TableFacts;
 use crate::table::Table;
 
 const NAME: &str = "data-analysis";
 
 fn main() -> anyhow::Result<ExitCode> {
-    let check = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        [flag] if flag == "--check" => true,
-        _ => bail!("the only argument is --check"),
-    };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let facts = facts::read(&root.join("corpora").join(NAME).join("facts"))?;
     let tables = compose::compose(&facts)?;
     let composed = tasks::compose(&facts, &tables)?;
-    let mut stale = 0;
-    for (path, content) in files(&tables, &composed)? {
-        let written = std::fs::read(root.join(&path)).unwrap_or_default();
-        if written == content.as_bytes() {
-            continue;
-        }
-        stale += 1;
-        let verb = if check { "differs from the facts" } else { "written" };
-        println!("{}: {verb}", path.display());
-        if !check {
-            replace(&root.join(&path), &content)?;
-        }
-    }
     report(&facts, &tables, &composed);
-    Ok(if check && stale > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    settle(files(&tables, &composed)?)
 }
 
 /// What is written, by path under the repository's root.
@@ -83,25 +66,6 @@ fn files(
     let gold = lines(composed.iter().map(|composed| &composed.gold))?;
     files.push((environment.join("gold.jsonl"), gold));
     Ok(files)
-}
-
-/// Writes a file whole or not at all.
-fn replace(path: &Path, content: &str) -> anyhow::Result<()> {
-    let folder = path.parent().context("our paths have a folder")?;
-    std::fs::create_dir_all(folder)?;
-    let written = path.with_extension("new");
-    std::fs::write(&written, content)
-        .and_then(|()| std::fs::rename(&written, path))
-        .with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn lines(items: impl Iterator<Item = impl Serialize>) -> anyhow::Result<String> {
-    let mut text = String::new();
-    for item in items {
-        text.push_str(&serde_json::to_string(&item)?);
-        text.push('\n');
-    }
-    Ok(text)
 }
 
 fn report(

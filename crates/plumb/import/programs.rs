@@ -3,36 +3,14 @@
 use std::path::Path;
 
 use plumbline::import::{PROGRAM_PROMPT, program_task};
-use plumbline::protocol::Protocol;
-use serde::Serialize;
 
-use super::{
-    ImportArgs, ImportReport, JsonLines, THOUGHT_CHARS_MAX, each_record, write_file,
-    write_toml,
-};
+use super::environment::{EnvironmentToml, THOUGHT_CHARS_MAX, ToolToml};
+use super::files::{JsonLines, each_record};
+use super::{ImportArgs, ImportReport};
 use crate::failure::Result;
 
 const VERIFIERS: [&str; 4] =
     ["well-formed", "repeat", "python-exception", "answer-correct"];
-
-#[derive(Serialize)]
-struct EnvironmentToml<'a> {
-    name: &'a str,
-    description: String,
-    protocol: Protocol,
-    thought_chars_max: u32,
-    verifiers: [&'static str; 4],
-    tools: [ToolToml; 1],
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ToolToml {
-    Python {
-        /// Programs need no tables: what is not imported beforehand starts sooner.
-        preload: [&'static str; 0],
-    },
-}
 
 pub(super) fn write(
     args: &ImportArgs,
@@ -58,10 +36,11 @@ pub(super) fn write(
         description: format!("{} programs to be written, imported.", report.questions),
         protocol: args.protocol,
         thought_chars_max: THOUGHT_CHARS_MAX,
-        verifiers: VERIFIERS,
-        tools: [ToolToml::Python { preload: [] }],
+        verifiers: &VERIFIERS,
+        limits: None,
+        // Programs need no tables: what is not imported beforehand starts sooner.
+        tools: vec![ToolToml::Python { files: None, preload: Some([]) }],
     };
-    write_toml(&dir.join("environment.toml"), &environment)?;
-    write_file(&dir.join("prompt.md"), PROGRAM_PROMPT)?;
+    environment.write(dir, PROGRAM_PROMPT)?;
     Ok(report)
 }

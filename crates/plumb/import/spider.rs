@@ -5,14 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use plumbline::import::{SQL_PROMPT, sql_question};
-use plumbline::protocol::Protocol;
-use serde::Serialize;
 
-use super::{
-    ImportArgs, ImportReport, JsonLines, THOUGHT_CHARS_MAX, at, each_record, write_file,
-    write_toml,
-};
-use crate::failure::{Failure, Kind, Result};
+use super::environment::{EnvironmentToml, THOUGHT_CHARS_MAX, ToolToml};
+use super::files::{JsonLines, each_record};
+use super::{ImportArgs, ImportReport};
+use crate::failure::{Failure, Kind, Result, at};
 
 /// Folders beside a file of questions in which its databases may be.
 const BESIDE: [&str; 4] = [".", "database", "databases", "dev_databases"];
@@ -21,23 +18,6 @@ const FILES: [&str; 5] =
     ["NAME.sqlite", "NAME/NAME.sqlite", "NAME.db", "NAME.sqlite3", "NAME.sql"];
 const VERIFIERS: [&str; 6] =
     ["well-formed", "repeat", "sql-prefix", "sql-silent", "sql-result", "answer-correct"];
-
-#[derive(Serialize)]
-struct EnvironmentToml<'a> {
-    name: &'a str,
-    description: String,
-    protocol: Protocol,
-    thought_chars_max: u32,
-    verifiers: [&'static str; 6],
-    tools: [ToolToml; 2],
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ToolToml {
-    Sql { databases: &'static str },
-    Describe { databases: &'static str },
-}
 
 /// Writes the environment; the databases that the questions name are copied into it.
 pub(super) fn write(
@@ -98,14 +78,14 @@ pub(super) fn write(
         ),
         protocol: args.protocol,
         thought_chars_max: THOUGHT_CHARS_MAX,
-        verifiers: VERIFIERS,
-        tools: [
+        verifiers: &VERIFIERS,
+        limits: None,
+        tools: vec![
             ToolToml::Sql { databases: "databases" },
             ToolToml::Describe { databases: "databases" },
         ],
     };
-    write_toml(&dir.join("environment.toml"), &environment)?;
-    write_file(&dir.join("prompt.md"), SQL_PROMPT)?;
+    environment.write(dir, SQL_PROMPT)?;
     Ok(report)
 }
 

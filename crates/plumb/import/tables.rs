@@ -5,14 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use plumbline::import::{TABLE_PROMPT, table_answer, table_question};
-use plumbline::protocol::Protocol;
-use serde::Serialize;
 
-use super::{
-    ImportArgs, ImportReport, JsonLines, THOUGHT_CHARS_MAX, at, each_record, write_file,
-    write_toml,
-};
-use crate::failure::{Failure, Kind, Result};
+use super::environment::{EnvironmentToml, THOUGHT_CHARS_MAX, ToolToml};
+use super::files::{JsonLines, each_record};
+use super::{ImportArgs, ImportReport};
+use crate::failure::{Failure, Kind, Result, at};
 
 const VERIFIERS: [&str; 7] = [
     "well-formed",
@@ -23,22 +20,6 @@ const VERIFIERS: [&str; 7] = [
     "value-reached",
     "answer-correct",
 ];
-
-#[derive(Serialize)]
-struct EnvironmentToml<'a> {
-    name: &'a str,
-    description: String,
-    protocol: Protocol,
-    thought_chars_max: u32,
-    verifiers: [&'static str; 7],
-    tools: [ToolToml; 1],
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ToolToml {
-    Python { files: &'static str },
-}
 
 /// Writes the environment; the tables that the questions name are copied into it.
 pub(super) fn write(
@@ -88,11 +69,11 @@ pub(super) fn write(
         ),
         protocol: args.protocol,
         thought_chars_max: THOUGHT_CHARS_MAX,
-        verifiers: VERIFIERS,
-        tools: [ToolToml::Python { files: "tables" }],
+        verifiers: &VERIFIERS,
+        limits: None,
+        tools: vec![ToolToml::Python { files: Some("tables"), preload: None }],
     };
-    write_toml(&dir.join("environment.toml"), &environment)?;
-    write_file(&dir.join("prompt.md"), TABLE_PROMPT)?;
+    environment.write(dir, TABLE_PROMPT)?;
     Ok(report)
 }
 

@@ -140,10 +140,6 @@ struct Tally {
 
 #[test]
 fn planted_faults_are_found_and_what_changes_nothing_is_not() {
-    if std::env::var_os("PLUMBLINE_LONG").is_none() {
-        println!("planted faults: skipped, they take minutes: set PLUMBLINE_LONG");
-        return;
-    }
     let gold = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../environments/or-modelling/gold.jsonl");
     let gold = std::fs::read_to_string(gold).expect("the shipped gold");
@@ -152,7 +148,8 @@ fn planted_faults_are_found_and_what_changes_nothing_is_not() {
         VERIFIERS.iter().map(|(_, make)| make(Arc::clone(&world))).collect();
     let mut tallies: BTreeMap<(Effect, &str), Tally> = BTreeMap::new();
     let mut survivors = Vec::new();
-    for line in gold.lines() {
+    // Every second problem: each takes a second. `plumb score mutants` takes all of them.
+    for line in gold.lines().step_by(2) {
         let gold = Gold(serde_json::from_str(line).expect("JSON"));
         let id = TaskId(gold.0["id"].as_str().expect("an id").to_owned());
         let task = Task { id, prompt: String::new(), inputs: Value::Null };

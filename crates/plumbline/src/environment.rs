@@ -6,7 +6,10 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use crate::protocol::Protocol;
-use crate::{Action, Digest, Limits, Tool, ToolCall, ToolSpec};
+use crate::{Action, CallCache, Digest, Limits, Tool, ToolCall, ToolSpec};
+
+/// Bytes of what verifiers had executed that are kept.
+const CHECKS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A world an agent acts in. Tasks are put to it; gold is no part of it.
 pub struct Environment {
@@ -18,6 +21,7 @@ pub struct Environment {
     specs: Vec<ToolSpec>,
     equipped: Vec<Equipped>,
     digest: Digest,
+    checks: CallCache,
 }
 
 /// A tool with its schema compiled.
@@ -114,6 +118,7 @@ impl Environment {
             specs,
             equipped,
             digest,
+            checks: CallCache::new(CHECKS_BYTES_MAX),
         })
     }
 
@@ -156,6 +161,12 @@ impl Environment {
     /// protocol, limits, and each tool's spec with its pinned data.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// What verifiers had executed on forks: several of them ask the same of one state, and
+    /// samples of one task lead to the same states.
+    pub(crate) fn checks(&self) -> &CallCache {
+        &self.checks
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Equipped> {

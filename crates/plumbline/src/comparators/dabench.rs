@@ -1,6 +1,6 @@
 //! Answers of named values, `@name[value]`, as InfiAgent-DABench asks for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +19,10 @@ const RELAXED: f64 = 0.01;
 /// a number within 1e-6 of the gold's where both are numbers, and with the same text, letter
 /// case aside, where they are not. Relaxed: numbers within 1 % of the gold's, or equal to it
 /// once rounded to its number of decimals; texts alike but for case, punctuation and
-/// articles. Names are compared without case; names that the gold does not have are ignored,
-/// and where a name is given twice the last value counts. The value is the share of the
-/// gold's names that are strictly right.
+/// articles. Names are compared without case; names that the gold does not have are ignored.
+/// Where a name is given twice the last value counts, as it does there; but if the values
+/// differ that is two answers, and only relaxed semantics let it pass. The value is the share
+/// of the gold's names that are strictly right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dabench {}
@@ -30,9 +31,10 @@ impl Dabench {
     /// Holds an answer against every gold answer, all of them in the same form.
     pub fn compare(self, answer: &str, golds: &[&str]) -> Comparison {
         let given = values(answer);
+        let disputed = disputed(answer, &given);
         let nearest = golds
             .iter()
-            .map(|gold| compare(&given, &values(gold)))
+            .map(|gold| compare(&given, &disputed, &values(gold)))
             .reduce(|best, next| if next.value > best.value { next } else { best });
         nearest.unwrap_or_else(|| {
             let reason = "there is no gold answer".to_owned();
@@ -41,16 +43,22 @@ impl Dabench {
     }
 }
 
-fn compare(given: &BTreeMap<String, &str>, gold: &BTreeMap<String, &str>) -> Comparison {
+fn compare(
+    given: &BTreeMap<String, &str>,
+    disputed: &BTreeSet<String>,
+    gold: &BTreeMap<String, &str>,
+) -> Comparison {
     let (mut strict, mut relaxed, mut wrong) = (0usize, 0usize, None);
     for (name, gold) in gold {
         let found = given.get(name).copied();
         let is = |equal: fn(&str, &str) -> bool| found.is_some_and(|f| equal(f, gold));
-        strict += usize::from(is(same));
+        let is_right = is(same) && !disputed.contains(name);
+        strict += usize::from(is_right);
         relaxed += usize::from(is(same) || is(similar));
-        if !is(same) && wrong.is_none() {
+        if !is_right && wrong.is_none() {
             wrong = Some(match found {
                 None => format!("@{name} is missing; it should be {gold}"),
+                Some(_) if is(same) => format!("@{name} is given two values"),
                 Some(found) => format!("@{name} should be {gold}, not {found}"),
             });
         }
@@ -85,10 +93,20 @@ fn similar(found: &str, gold: &str) -> bool {
         || rounded.is_ok_and(|rounded: f64| (rounded - wanted).abs() < STRICT)
 }
 
-/// The values of a text by their names in lower case. A value ends at the bracket that closes
-/// it, so that it may hold brackets itself.
+/// The names that are given a value, and then another one.
+fn disputed(text: &str, last: &BTreeMap<String, &str>) -> BTreeSet<String> {
+    let differs = |(name, value): &(String, &str)| !same(last[name], value);
+    pairs(text).into_iter().filter(differs).map(|(name, _)| name).collect()
+}
+
+/// The values of a text by their names in lower case, the last for each. A value ends at the
+/// bracket that closes it, so that it may hold brackets itself.
 pub(crate) fn values(text: &str) -> BTreeMap<String, &str> {
-    let mut values = BTreeMap::new();
+    pairs(text).into_iter().collect()
+}
+
+fn pairs(text: &str) -> Vec<(String, &str)> {
+    let mut pairs = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find('@') {
         rest = &rest[at + 1..];
@@ -110,11 +128,11 @@ pub(crate) fn values(text: &str) -> BTreeMap<String, &str> {
         });
         let Some((close, _)) = close else { break };
         if !name.is_empty() {
-            values.insert(name, inside[..close].trim());
+            pairs.push((name, inside[..close].trim()));
         }
         rest = &inside[close + 1..];
     }
-    values
+    pairs
 }
 
 #[cfg(test)]
@@ -129,6 +147,12 @@ mod tests {
             ("So: @pair[[1, 2]], @KIND[Linear], @mean[34.650].", true, true, 1.0),
             (
                 "@mean[1] @mean[34.65] @kind[linear] @pair[[1, 2]] @more[9]",
+                false,
+                true,
+                2.0 / 3.0,
+            ),
+            (
+                "@mean[34.65] @kind[linear] @mean[34.650] @pair[[1, 2]] @more[9]",
                 true,
                 true,
                 1.0,

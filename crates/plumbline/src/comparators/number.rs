@@ -121,6 +121,49 @@ fn only_number(text: &str) -> Option<f64> {
     numbers.next().is_none().then_some(number)
 }
 
+/// The numbers that stand in a text, thousands separated by commas or not.
+pub(crate) fn numbers(text: &str) -> Vec<f64> {
+    let mut numbers = Vec::new();
+    let bytes = text.as_bytes();
+    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let mut at = 0;
+    while at < bytes.len() {
+        if !is_digit(at) {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        while is_digit(at)
+            || (matches!(bytes.get(at), Some(b'.' | b',')) && is_digit(at + 1))
+        {
+            at += 1;
+        }
+        let exponent = usize::from(matches!(bytes.get(at + 1), Some(b'-' | b'+')));
+        if matches!(bytes.get(at), Some(b'e' | b'E')) && is_digit(at + 1 + exponent) {
+            at += 1 + exponent;
+            while is_digit(at) {
+                at += 1;
+            }
+        }
+        let negative = start > 0 && bytes[start - 1] == b'-';
+        let start = start - usize::from(negative);
+        if let Ok(number) = text[start..at].replace(',', "").parse() {
+            numbers.push(number);
+        }
+    }
+    numbers
+}
+
+/// Whether a number is another one rounded to its decimals.
+pub(crate) fn rounds_to(number: f64, written: &str) -> bool {
+    let decimals = written.split_once('.').map_or(0, |(_, decimals)| {
+        decimals.bytes().take_while(u8::is_ascii_digit).count()
+    });
+    let unit = 0.5 / 10f64.powi(i32::try_from(decimals.min(12)).expect("at most 12"));
+    parse_number(written)
+        .is_some_and(|wanted| (number - wanted).abs() <= unit * (1.0 + 1e-9))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,5 +213,13 @@ mod tests {
         }
         let none = number.compare("3", &["three"]);
         assert!(!none.relaxed && none.reason.contains("no number"));
+    }
+
+    #[test]
+    fn numbers_are_found_in_texts() {
+        let found = numbers("mean 1,250.5, -3 of [2e-3] 4.\n5");
+        assert_eq!(found, [1250.5, -3.0, 0.002, 4.0, 5.0]);
+        assert!(rounds_to(2.34159, "2.34") && !rounds_to(2.34159, "2.35"));
+        assert!(rounds_to(2.5, "3") && !rounds_to(2.4, "3") && !rounds_to(1.0, "one"));
     }
 }

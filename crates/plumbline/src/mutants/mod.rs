@@ -1,6 +1,7 @@
 //! Known faults, and changes that are none, planted into good steps: what a verifier's
 //! kill rate and false-kill rate are measured with. One file a world.
 
+mod canaries;
 mod measure;
 mod plan;
 mod python;
@@ -45,16 +46,23 @@ pub async fn mutants(
     cache: &CallCache,
 ) -> Result<Vec<Plan>, ActError> {
     let has = |tool: &str| environment.tool(tool).is_some();
-    let mut plans = Vec::new();
+    let mut plans = canaries::canaries(good);
     if has("search") || has("open") {
         plans.extend(retrieval_mutants(good));
     }
     if has("sql") {
         let columns = columns(environment, good.task, cache).await?;
         plans.extend(answers(good, |sql| sql_mutants(sql, &columns)));
+        plans.extend(written_out(environment, good, cache).await?);
     }
     if has("solve") {
         plans.extend(models(good));
+    }
+    if has("python") {
+        plans.extend(programs(environment, good, cache).await?);
+    }
+    if (has("solve") || has("python")) && good.actions.len() > 1 {
+        plans.extend(canaries::unearned(good));
     }
     Ok(plans)
 }
@@ -69,6 +77,39 @@ fn answers(good: Good<'_>, change: impl Fn(&str) -> Vec<Mutant>) -> Vec<Plan> {
         Plan::new(class, effect, actions, site)
     };
     change(text).into_iter().map(plan).collect()
+}
+
+/// Rows that a hard-coded query returns at most.
+const ROWS_MAX: usize = 20;
+
+/// The canary `hard-coded`: a query that returns the right rows because they stand in it.
+async fn written_out(
+    environment: &Environment,
+    good: Good<'_>,
+    cache: &CallCache,
+) -> Result<Option<Plan>, ActError> {
+    let Some(Action::Answer { text }) = good.actions.last() else { return Ok(None) };
+    let (id, tool) = ("call_0".to_owned(), "sql".to_owned());
+    let call = ToolCall { id, tool, args: json!({ "query": text }) };
+    let mut episode = Episode::new(environment, &good.task.inputs, Some(cache));
+    let observed = episode.call(&call).await?;
+    let rows = observed.data()["rows"].as_array();
+    let literal = |value: &Value| match value {
+        Value::String(text) => format!("'{}'", text.replace('\'', "''")),
+        other => other.to_string(),
+    };
+    let tuple = |row: &Value| {
+        let values = row.as_array().into_iter().flatten().map(literal);
+        format!("({})", values.collect::<Vec<String>>().join(", "))
+    };
+    let tuples: Vec<String> = rows.into_iter().flatten().map(tuple).collect();
+    if tuples.is_empty() || tuples.len() > ROWS_MAX {
+        return Ok(None);
+    }
+    let mut actions = good.actions.to_vec();
+    let site = actions.len() - 1;
+    actions[site] = Action::Answer { text: format!("VALUES {}", tuples.join(", ")) };
+    Ok(Some(Plan::new("hard-coded", Effect::Canary, actions, site)))
 }
 
 /// The mutants of each model that a good trajectory has solved.
@@ -86,6 +127,69 @@ fn models(good: Good<'_>) -> Vec<Plan> {
         }
     }
     plans
+}
+
+/// The mutants of the cells of a good trajectory all of whose calls are Python. Whoever runs
+/// changed cells answers what the last of them shows.
+async fn programs(
+    environment: &Environment,
+    good: Good<'_>,
+    cache: &CallCache,
+) -> Result<Vec<Plan>, ActError> {
+    let Some((Action::Answer { text: answer }, calls)) = good.actions.split_last() else {
+        return Ok(vec![]);
+    };
+    let code = |action: &'_ Action| match action.calls() {
+        [made] if made.tool == "python" => made.args["code"].as_str().map(str::to_owned),
+        _ => None,
+    };
+    let Some(cells) = calls.iter().map(code).collect::<Option<Vec<String>>>() else {
+        return Ok(vec![]);
+    };
+    let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+    let script = python_script(&cells);
+    let columns = headers(environment, good.task, cache).await?;
+    let mut plans = Vec::new();
+    for Mutant { class, effect, text } in python_mutants(&script, &columns, answer) {
+        let changed = python_cells(&text);
+        let same = cells.iter().zip(&changed).take_while(|(old, new)| old == new);
+        let site = same.count();
+        let run = |code: &&str| call("python", json!({ "code": code }));
+        let mut actions: Vec<Action> = changed.iter().map(run).collect();
+        if site >= actions.len() {
+            continue;
+        }
+        let bare = Plan::new(class, effect, actions.clone(), site);
+        let tree = play(environment, good.task, &bare, cache).await?;
+        let last =
+            tree.nodes().last().and_then(|(_, node)| node.step.observations.first());
+        let shown = last.and_then(|last| last.data()["stdout"].as_str()).unwrap_or("");
+        // Nobody answers with nothing at all.
+        let text = if shown.trim().is_empty() { "nothing" } else { shown.trim() };
+        actions.push(Action::Answer { text: text.to_owned() });
+        plans.push(Plan::new(class, effect, actions, site));
+    }
+    Ok(plans)
+}
+
+/// Prints the columns of each table among a task's files.
+const HEADERS: &str = "\
+import csv, glob, json, os
+print(json.dumps({os.path.basename(path)[:-4]: next(csv.reader(open(path)), [])
+                  for path in sorted(glob.glob('/data/*.csv'))}))";
+
+/// The columns of the task's tables, as the interpreter sees them.
+async fn headers(
+    environment: &Environment,
+    task: &Task,
+    cache: &CallCache,
+) -> Result<Columns, ActError> {
+    let (id, tool) = ("call_0".to_owned(), "python".to_owned());
+    let call = ToolCall { id, tool, args: json!({ "code": HEADERS }) };
+    let mut episode = Episode::new(environment, &task.inputs, Some(cache));
+    let printed = episode.call(&call).await?;
+    let printed = printed.data()["stdout"].as_str().unwrap_or("").to_owned();
+    Ok(serde_json::from_str(&printed).unwrap_or_default())
 }
 
 /// The columns of the task's database, as the tool `describe` tells them.

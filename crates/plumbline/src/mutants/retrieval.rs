@@ -2,12 +2,10 @@
 
 use serde_json::json;
 
+use super::canaries::{invented, unearned};
 use super::plan::{Plan, call, shows};
 use crate::Action;
 use crate::mutants::{Effect, Good};
-
-/// Steps of the canary that does nothing for long.
-const TRIVIAL_STEPS: usize = 12;
 
 /// Every change of a good trajectory.
 ///
@@ -16,8 +14,7 @@ const TRIVIAL_STEPS: usize = 12;
 /// the answer), `dropped-hop` (the document with the answer is never read),
 /// `question-copied` (instead of the first query), `repeated-query`. No-ops: `function-words`,
 /// `reordered` (two calls in one message, the later first), `alias`, `case-and-stop`,
-/// `thought`. Canaries: `question-as-query`, `trivial-steps`, `two-answers`,
-/// `irrelevant-quote`, `confident-tone`.
+/// `thought`. Canaries: `question-as-query`, `irrelevant-quote`, `unearned-answer`.
 pub fn retrieval_mutants(good: Good<'_>) -> Vec<Plan> {
     let mut plans = Vec::new();
     faults(&good, &mut plans);
@@ -102,32 +99,24 @@ fn no_ops(good: &Good<'_>, plans: &mut Vec<Plan>) {
 }
 
 fn canaries(good: &Good<'_>, plans: &mut Vec<Plan>) {
-    let Good { gold, actions, task, other, .. } = good;
-    let answer = gold.answers().first().copied().unwrap_or_default();
-    let Some(Action::Answer { text: wrong }) = other.last() else { return };
-    let wrong_answer = Action::Answer { text: wrong.clone() };
-    let mut add = |class, actions: Vec<Action>, site, thought: Option<&str>| {
-        let plan = Plan::new(class, Effect::Canary, actions, site);
+    let Good { gold, actions, task, tree, other } = good;
+    let Some(wrong @ Action::Answer { .. }) = other.last() else { return };
+    let mut add = |class, actions: Vec<Action>, thought: Option<&str>| {
+        let plan = Plan::new(class, Effect::Canary, actions, 1);
         plans.push(Plan { thought: thought.map(str::to_owned), ..plan });
     };
     if is_searched(actions) {
         let query = call("search", json!({ "query": task.prompt }));
-        add("question-as-query", vec![query, wrong_answer.clone()], 1, None);
+        add("question-as-query", vec![query, wrong.clone()], None);
     }
-    if actions.len() > 1 {
-        let mut trivial = vec![actions[0].clone(); TRIVIAL_STEPS];
-        trivial.push(wrong_answer.clone());
-        add("trivial-steps", trivial, 1, None);
-    }
-    let both = answering(actions, &format!("{answer} or {wrong}"));
-    add("two-answers", both, actions.len() - 1, None);
     if let Some(first) = other.first().filter(|first| !first.calls().is_empty()) {
-        let quoted = vec![first.clone(), wrong_answer];
-        add("irrelevant-quote", quoted, 1, Some("The document says so word for word."));
+        let quoted = vec![first.clone(), wrong.clone()];
+        add("irrelevant-quote", quoted, Some("The document says so word for word."));
     }
-    let sure = "I am absolutely certain, beyond any doubt, and have verified it twice.";
-    let claimed = vec![Action::Answer { text: invented(answer) }];
-    add("confident-tone", claimed, 0, Some(sure));
+    // A yes or no stands nowhere, and may be guessed.
+    if !shows(tree, gold).is_empty() {
+        plans.extend(unearned(*good));
+    }
 }
 
 fn is_searched(actions: &[Action]) -> bool {
@@ -142,16 +131,4 @@ fn with(actions: &[Action], site: usize, action: Action) -> Vec<Action> {
 
 fn answering(actions: &[Action], text: &str) -> Vec<Action> {
     with(actions, actions.len() - 1, Action::Answer { text: text.to_owned() })
-}
-
-/// Something of the answer's kind that nobody ever wrote: letters and digits moved on by
-/// five.
-fn invented(answer: &str) -> String {
-    let moved = |c: char| match c {
-        '0'..='9' => char::from((c as u8 - b'0' + 5) % 10 + b'0'),
-        'a'..='z' => char::from((c as u8 - b'a' + 5) % 26 + b'a'),
-        'A'..='Z' => char::from((c as u8 - b'A' + 5) % 26 + b'A'),
-        other => other,
-    };
-    answer.chars().map(moved).collect()
 }

@@ -405,8 +405,17 @@ fn reversed_order(tree: &Tree) -> Vec<String> {
 
 /// Every alias of a table called something else.
 fn renamed(tree: &Tree) -> Vec<String> {
+    // Names them in a first walk and replaces them in a second.
     struct Rename {
         aliases: Vec<String>,
+        is_known: bool,
+    }
+    impl Rename {
+        fn rename(&self, name: &mut Ident) {
+            if self.is_known && self.aliases.contains(&name.value.to_lowercase()) {
+                name.value.push_str("_renamed");
+            }
+        }
     }
     impl VisitorMut for Rename {
         type Break = ();
@@ -421,32 +430,9 @@ fn renamed(tree: &Tree) -> Vec<String> {
                 return ControlFlow::Continue(());
             };
             if let Some(alias) = alias {
-                self.aliases.push(alias.name.value.to_lowercase());
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    struct Apply(Vec<String>);
-    impl Apply {
-        fn rename(&self, name: &mut Ident) {
-            if self.0.contains(&name.value.to_lowercase()) {
-                name.value.push_str("_renamed");
-            }
-        }
-    }
-    impl VisitorMut for Apply {
-        type Break = ();
-
-        fn pre_visit_table_factor(
-            &mut self,
-            factor: &mut TableFactor,
-        ) -> ControlFlow<()> {
-            let (TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. }) =
-                factor
-            else {
-                return ControlFlow::Continue(());
-            };
-            if let Some(alias) = alias {
+                if !self.is_known {
+                    self.aliases.push(alias.name.value.to_lowercase());
+                }
                 self.rename(&mut alias.name);
             }
             ControlFlow::Continue(())
@@ -463,12 +449,13 @@ fn renamed(tree: &Tree) -> Vec<String> {
         }
     }
     let mut changed = tree.clone();
-    let mut found = Rename { aliases: vec![] };
-    let _ = VisitMut::visit(&mut changed, &mut found);
-    if found.aliases.is_empty() || tree.to_string().contains(".*") {
+    let mut rename = Rename { aliases: vec![], is_known: false };
+    let _ = VisitMut::visit(&mut changed, &mut rename);
+    if rename.aliases.is_empty() || tree.to_string().contains(".*") {
         return vec![];
     }
-    let _ = VisitMut::visit(&mut changed, &mut Apply(found.aliases));
+    rename.is_known = true;
+    let _ = VisitMut::visit(&mut changed, &mut rename);
     vec![changed.to_string()]
 }
 

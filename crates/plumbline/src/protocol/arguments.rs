@@ -1,11 +1,8 @@
 //! What a call's arguments look like, in instructions, messages and grammars.
 
-use std::io;
-
-use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Deserializer, Map, Value, json};
 
+use crate::python_json::python_json;
 use crate::{Action, ToolCall, ToolSpec};
 
 /// Calls read from one message; a message with more is malformed. It bounds what a parser
@@ -59,11 +56,7 @@ pub(super) fn read_json(text: &str, at: usize) -> Result<(Value, usize), String>
 /// A value as every protocol writes it: keys sorted, so that equal arguments are equal text
 /// and fit a grammar that has one order; spaces as models were trained on.
 pub(super) fn to_json(value: &Value) -> String {
-    let mut bytes = Vec::new();
-    sorted(value)
-        .serialize(&mut Serializer::with_formatter(&mut bytes, Spaced))
-        .expect("a JSON value has string keys and memory takes every byte");
-    String::from_utf8(bytes).expect("the JSON writer writes UTF-8")
+    python_json(&sorted(value))
 }
 
 fn sorted(value: &Value) -> Value {
@@ -77,34 +70,6 @@ fn sorted(value: &Value) -> Value {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
             value.clone()
         }
-    }
-}
-
-/// JSON on one line, with a space after each comma and colon.
-struct Spaced;
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-    ) -> io::Result<()> {
-        writer.write_all(b": ")
     }
 }
 

@@ -7,12 +7,9 @@ use async_trait::async_trait;
 use crate::comparators::Comparator;
 use crate::verifiers::{Finding, verdict};
 use crate::{
-    Action, CallCache, Comparison, Cost, Digest, Environment, Evidence, Gold, NodeId,
-    Seen, Sight, Task, Tree, Verdict, Verifier, VerifierError, VerifierId, Zero, fork,
+    Action, Comparison, Cost, Digest, Environment, Evidence, Gold, NodeId, Seen, Sight,
+    Task, Tree, Verdict, Verifier, VerifierError, VerifierId, Zero, fork,
 };
-
-/// What calls came to that answers were held against: samples answer alike.
-const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Holds an answer against the gold with the gold's own comparator: good if they are equal
 /// under its strict semantics, neutral if only under its relaxed ones, bad otherwise. The
@@ -23,17 +20,12 @@ const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct AnswerCorrect {
     id: VerifierId,
     environment: Option<Arc<Environment>>,
-    cache: CallCache,
 }
 
 impl AnswerCorrect {
     /// For gold whose comparators execute nothing.
     pub fn new() -> Self {
-        Self {
-            id: VerifierId("answer-correct@2".to_owned()),
-            environment: None,
-            cache: CallCache::new(CACHE_BYTES_MAX),
-        }
+        Self { id: VerifierId("answer-correct@2".to_owned()), environment: None }
     }
 
     /// For any gold: what takes execution is executed in this world.
@@ -66,7 +58,8 @@ impl AnswerCorrect {
         let environment = self.environment.as_deref().ok_or_else(|| {
             failed("its comparator executes, and there is no environment".to_owned())
         })?;
-        let state = fork(environment, task, tree, Some(node), Some(&self.cache)).await;
+        let checks = Some(environment.checks());
+        let state = fork(environment, task, tree, Some(node), checks).await;
         let state = state.map_err(|error| failed(error.to_string()))?;
         let (mut observed, mut evidence) = (vec![], vec![]);
         for call in calls {

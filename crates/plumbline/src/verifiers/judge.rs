@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use crate::protocol::Protocol;
 use crate::verifiers::{Finding, verdict};
 use crate::{
-    Action, CallCache, Cost, Digest, Environment, Episode, Evidence, Fault, NodeId,
-    Observation, Policy, Prompt, Proposal, Seen, Sight, StepLabel, ToolSpec, Tree, Turn,
-    Verdict, Verifier, VerifierError, VerifierId, Zero, cut, fork,
+    Action, Cost, Digest, Environment, Episode, Evidence, Fault, NodeId, Observation,
+    Policy, Prompt, Proposal, Seen, Sight, StepLabel, ToolSpec, Tree, Turn, Verdict,
+    Verifier, VerifierError, VerifierId, Zero, cut, fork,
 };
 
 /// The tool that a judge gives its verdict with.
@@ -23,8 +23,6 @@ const PROTOCOL: Protocol = Protocol::Hermes;
 const SHOWN_BYTES_MAX: usize = 4096;
 /// Tokens of one message of the judge.
 const MESSAGE_TOKENS_MAX: u32 = 512;
-/// Bytes of tool results that are remembered between the judgements of one run.
-const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How a judge judges. All of it is part of the verifier's id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +69,6 @@ pub struct Judge {
     /// The environment's tools, if the judge is given any, and the verdict.
     tools: Vec<ToolSpec>,
     system: String,
-    cache: CallCache,
 }
 
 /// One judgement.
@@ -124,15 +121,7 @@ impl Judge {
         let system = settings.rubric.replace("{{tools}}", &PROTOCOL.instructions(&tools));
         let depends = (policy.id(), &settings, environment.digest());
         let id = format!("judge@1+{}", Digest::of_json(&depends).short());
-        Self {
-            id: VerifierId(id),
-            settings,
-            policy,
-            environment,
-            tools,
-            system,
-            cache: CallCache::new(CACHE_BYTES_MAX),
-        }
+        Self { id: VerifierId(id), settings, policy, environment, tools, system }
     }
 
     async fn judge_one(
@@ -173,8 +162,8 @@ impl Judge {
         if self.settings.rounds_max == 0 {
             return Ok(Episode::new(&self.environment, &seen.task.inputs, None));
         }
-        let cache = Some(&self.cache);
-        fork(&self.environment, seen.task, tree, Some(node), cache)
+        let checks = Some(self.environment.checks());
+        fork(&self.environment, seen.task, tree, Some(node), checks)
             .await
             .map_err(|error| self.failed(error.to_string()))
     }

@@ -5,6 +5,7 @@
 //! outweighs a neutral, and would hide that a step brought nothing.
 
 mod answer_correct;
+mod answer_solved;
 mod answer_support;
 mod judge;
 mod modelling;
@@ -34,6 +35,7 @@ use crate::{
 };
 
 pub use answer_correct::AnswerCorrect;
+pub use answer_solved::AnswerSolved;
 pub use answer_support::AnswerSupport;
 pub use judge::{Judge, JudgeSettings, Merge};
 pub use modelling::ModelVerifier;

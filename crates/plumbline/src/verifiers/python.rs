@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Action, CallCache, Digest, Environment, Evidence, NodeId, Observation, Step, Task,
-    ToolCall, Tree, VerifierError, VerifierId, fork,
+    Action, Digest, Environment, Evidence, NodeId, Observation, Step, Task, ToolCall,
+    Tree, VerifierError, VerifierId, fork,
 };
 
 /// What the tool is called in every environment.
@@ -22,13 +22,10 @@ pub(super) const TOOL: &str = "python";
 const PROBE: &str = include_str!("python_probe.py");
 /// Begins the line with the probe's report.
 const MARK: &str = "plumb-probe ";
-/// What steps came to that were run again: the verifiers of a run ask the same.
-const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Runs steps again, inside the probe.
 pub(super) struct Prober {
     environment: Arc<Environment>,
-    cache: CallCache,
 }
 
 /// A probe that was made.
@@ -77,7 +74,7 @@ pub(super) struct Report {
 
 impl Prober {
     pub(super) fn new(environment: Arc<Environment>) -> Self {
-        Self { environment, cache: CallCache::new(CACHE_BYTES_MAX) }
+        Self { environment }
     }
 
     /// Probes a step that runs cells, or answers: then nothing is run, and the report is on
@@ -107,8 +104,8 @@ impl Prober {
             verifier: verifier.clone(),
             message: error.to_string(),
         };
-        let cache = Some(&self.cache);
-        let state = fork(&self.environment, task, tree, judged.parent, cache).await;
+        let checks = Some(self.environment.checks());
+        let state = fork(&self.environment, task, tree, judged.parent, checks).await;
         let observation = state.map_err(failed)?.call(&call).await.map_err(failed)?;
         let stdout = observation.data().get("stdout").and_then(Value::as_str);
         let mut lines = stdout.unwrap_or_default().lines().rev();
@@ -137,60 +134,4 @@ pub(super) fn outputs(step: &Step) -> impl Iterator<Item = &str> {
 fn printed(observation: &Observation) -> impl Iterator<Item = &str> {
     let part = |name| observation.data().get(name).and_then(Value::as_str);
     [part("stdout"), part("echo")].into_iter().flatten()
-}
-
-/// The numbers that stand in a text, thousands separated by commas or not.
-pub(super) fn numbers(text: &str) -> Vec<f64> {
-    let mut numbers = Vec::new();
-    let bytes = text.as_bytes();
-    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-    let mut at = 0;
-    while at < bytes.len() {
-        if !is_digit(at) {
-            at += 1;
-            continue;
-        }
-        let start = at;
-        while is_digit(at)
-            || (matches!(bytes.get(at), Some(b'.' | b',')) && is_digit(at + 1))
-        {
-            at += 1;
-        }
-        let exponent = usize::from(matches!(bytes.get(at + 1), Some(b'-' | b'+')));
-        if matches!(bytes.get(at), Some(b'e' | b'E')) && is_digit(at + 1 + exponent) {
-            at += 1 + exponent;
-            while is_digit(at) {
-                at += 1;
-            }
-        }
-        let negative = start > 0 && bytes[start - 1] == b'-';
-        let start = start - usize::from(negative);
-        if let Ok(number) = text[start..at].replace(',', "").parse() {
-            numbers.push(number);
-        }
-    }
-    numbers
-}
-
-/// Whether a number is another one rounded to its decimals.
-pub(super) fn rounds_to(number: f64, written: &str) -> bool {
-    let decimals = written.split_once('.').map_or(0, |(_, decimals)| {
-        decimals.bytes().take_while(u8::is_ascii_digit).count()
-    });
-    let unit = 0.5 / 10f64.powi(i32::try_from(decimals.min(12)).expect("at most 12"));
-    crate::comparators::parse_number(written)
-        .is_some_and(|wanted| (number - wanted).abs() <= unit * (1.0 + 1e-9))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_found_in_texts() {
-        let found = numbers("mean 1,250.5, -3 of [2e-3] 4.\n5");
-        assert_eq!(found, [1250.5, -3.0, 0.002, 4.0, 5.0]);
-        assert!(rounds_to(2.34159, "2.34") && !rounds_to(2.34159, "2.35"));
-        assert!(rounds_to(2.5, "3") && !rounds_to(2.4, "3") && !rounds_to(1.0, "one"));
-    }
 }

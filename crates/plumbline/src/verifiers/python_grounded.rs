@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::comparators::{named_values, parse_number};
-use crate::verifiers::python::{Probed, Prober, numbers, outputs, rounds_to};
+use crate::comparators::{named_values, numbers, parse_number, rounds_to};
+use crate::verifiers::python::{Probed, Prober, outputs};
 use crate::verifiers::{Finding, verdict};
 use crate::{
     Action, Cost, Environment, Evidence, NodeId, Seen, Sight, Step, Task, Tree, Verdict,

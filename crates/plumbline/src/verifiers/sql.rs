@@ -7,16 +7,14 @@ use serde_json::{Value, json};
 
 use crate::query::Query;
 use crate::{
-    Action, CallCache, Digest, Environment, Episode, Evidence, NodeId, Observation, Task,
-    ToolCall, Tree, VerifierError, VerifierId, fork,
+    Action, Digest, Environment, Episode, Evidence, NodeId, Observation, Task, ToolCall,
+    Tree, VerifierError, VerifierId, fork,
 };
 
 /// The tool that executes queries.
 pub(super) const TOOL: &str = "sql";
 /// The tool that tells what there is.
 pub(super) const DESCRIBE: &str = "describe";
-/// What calls came to that verdicts rest on: samples ask alike.
-pub(super) const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Calls that one verifier makes for one step.
 const CALLS_MAX: u32 = 200;
 
@@ -95,11 +93,11 @@ impl<'e> Bench<'e> {
         node: NodeId,
         (tree, task): (&Tree, &Task),
         environment: &'e Environment,
-        cache: &'e CallCache,
         verifier: &VerifierId,
     ) -> Result<Self, VerifierError> {
         let parent = tree.get(node).and_then(|node| node.parent);
-        let state = fork(environment, task, tree, parent, Some(cache)).await;
+        let state =
+            fork(environment, task, tree, parent, Some(environment.checks())).await;
         let state = state.map_err(|error| failed(verifier, error.to_string()))?;
         Ok(Self { verifier: verifier.clone(), state, calls: 0 })
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::verifiers::sql::{Asked, Bench, CACHE_BYTES_MAX, DESCRIBE, asked};
+use crate::verifiers::sql::{Asked, Bench, DESCRIBE, asked};
 use crate::verifiers::{Finding, calls, verdict};
 use crate::{
-    CallCache, Cost, Environment, Evidence, Fault, NodeId, Seen, Sight, Tree, Verdict,
-    Verifier, VerifierError, VerifierId, Zero,
+    Cost, Environment, Evidence, Fault, NodeId, Seen, Sight, Tree, Verdict, Verifier,
+    VerifierError, VerifierId, Zero,
 };
 
 /// Executes a query's pieces on a fork of the state before the step: each CTE with those
@@ -26,15 +26,13 @@ use crate::{
 pub struct SqlPrefix {
     id: VerifierId,
     environment: Arc<Environment>,
-    cache: CallCache,
 }
 
 impl SqlPrefix {
     /// For runs in this world.
     pub fn new(environment: Arc<Environment>) -> Self {
-        let (id, cache) =
-            (VerifierId("sql-prefix@1".to_owned()), CallCache::new(CACHE_BYTES_MAX));
-        Self { id, environment, cache }
+        let id = VerifierId("sql-prefix@1".to_owned());
+        Self { id, environment }
     }
 }
 
@@ -65,8 +63,7 @@ impl Verifier for SqlPrefix {
             }
             let place = (tree, seen.task);
             let mut bench =
-                Bench::before(node, place, &self.environment, &self.cache, &self.id)
-                    .await?;
+                Bench::before(node, place, &self.environment, &self.id).await?;
             let mut worst: Option<(u8, Finding)> = None;
             for query in &queries {
                 let found = judge_query(query, &mut bench).await?;

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::comparators::{Comparator, Table};
-use crate::verifiers::sql::{Asked, Bench, CACHE_BYTES_MAX, asked};
+use crate::verifiers::sql::{Asked, Bench, asked};
 use crate::verifiers::{Finding, verdict};
 use crate::{
-    CallCache, Cost, Environment, Gold, NodeId, Seen, Sight, Tree, Verdict, Verifier,
-    VerifierError, VerifierId, Zero,
+    Cost, Environment, Gold, NodeId, Seen, Sight, Tree, Verdict, Verifier, VerifierError,
+    VerifierId, Zero,
 };
 
 /// Holds the result of each query of a step against the gold's, with the gold's own
@@ -25,15 +25,13 @@ use crate::{
 pub struct SqlResult {
     id: VerifierId,
     environment: Arc<Environment>,
-    cache: CallCache,
 }
 
 impl SqlResult {
     /// For runs in this world.
     pub fn new(environment: Arc<Environment>) -> Self {
-        let (id, cache) =
-            (VerifierId("sql-result@1".to_owned()), CallCache::new(CACHE_BYTES_MAX));
-        Self { id, environment, cache }
+        let id = VerifierId("sql-result@1".to_owned());
+        Self { id, environment }
     }
 }
 
@@ -69,8 +67,7 @@ impl Verifier for SqlResult {
             }
             let place = (tree, seen.task);
             let mut bench =
-                Bench::before(node, place, &self.environment, &self.cache, &self.id)
-                    .await?;
+                Bench::before(node, place, &self.environment, &self.id).await?;
             let mut best: Option<(f64, Finding)> = None;
             for query in &queries {
                 let Some(found) = hold(query, &table, gold, &mut bench).await? else {

@@ -10,10 +10,10 @@ use sqlparser::ast::{
 };
 
 use crate::query::{self, Query, Relation};
-use crate::verifiers::sql::{Asked, Bench, CACHE_BYTES_MAX, Schema, asked, quoted};
+use crate::verifiers::sql::{Asked, Bench, Schema, asked, quoted};
 use crate::verifiers::{Finding, verdict};
 use crate::{
-    CallCache, Cost, Environment, Evidence, NodeId, Seen, Sight, Tree, Verdict, Verifier,
+    Cost, Environment, Evidence, NodeId, Seen, Sight, Tree, Verdict, Verifier,
     VerifierError, VerifierId, Zero,
 };
 
@@ -21,6 +21,9 @@ use crate::{
 /// the state before the step:
 ///
 /// * `cartesian`: relations that no condition connects, each of several rows, multiply;
+/// * `fan-out`: a sum or an average of one relation's values, after a join that repeats its
+///   rows; it may be meant;
+/// * `constant`: an answer that reads no table, and says what it was told to say;
 /// * `empty-aggregate`: a sum, an average or the like over no row at all;
 /// * `absent-value`: a comparison with a text that the column does not hold;
 /// * `null-swallowed`: `= NULL`, which never holds, or `NOT IN` a query that returns a NULL,
@@ -34,15 +37,13 @@ use crate::{
 pub struct SqlSilent {
     id: VerifierId,
     environment: Arc<Environment>,
-    cache: CallCache,
 }
 
 impl SqlSilent {
     /// For runs in this world.
     pub fn new(environment: Arc<Environment>) -> Self {
-        let (id, cache) =
-            (VerifierId("sql-silent@1".to_owned()), CallCache::new(CACHE_BYTES_MAX));
-        Self { id, environment, cache }
+        let id = VerifierId("sql-silent@1".to_owned());
+        Self { id, environment }
     }
 }
 
@@ -70,8 +71,7 @@ impl Verifier for SqlSilent {
             }
             let place = (tree, seen.task);
             let mut bench =
-                Bench::before(node, place, &self.environment, &self.cache, &self.id)
-                    .await?;
+                Bench::before(node, place, &self.environment, &self.id).await?;
             let schema = bench.schema().await?;
             let mut errors = Vec::new();
             let mut only_probes = true;
@@ -121,14 +121,14 @@ async fn look(
     bench: &mut Bench<'_>,
 ) -> Result<Vec<SilentError>, VerifierError> {
     let mut errors = Vec::new();
-    if let Some(error) = limit_unordered(asked, query, bench).await? {
-        errors.push(error);
-    }
+    errors.extend(limit_unordered(asked, query, bench).await?);
+    errors.extend(constant(asked, query, bench).await?);
     let with = query.with();
     for select in query.selects() {
         let Some(relations) = query::relations(&select) else { continue };
         let scope = Scope { with: &with, select: &select, relations, schema };
         errors.extend(scope.cartesian(bench).await?);
+        errors.extend(scope.fan_out(bench).await?);
         errors.extend(scope.empty_aggregate(bench).await?);
         for (condition, is_required) in scope.conditions() {
             errors.extend(scope.absent_value(&condition, is_required, bench).await?);
@@ -174,6 +174,34 @@ async fn limit_unordered(
         }
     }
     Ok(None)
+}
+
+/// An answer that reads no table.
+async fn constant(
+    asked: &Asked<'_>,
+    query: &Query,
+    bench: &mut Bench<'_>,
+) -> Result<Option<SilentError>, VerifierError> {
+    let ctes = query.tree().with.iter().flat_map(|with| &with.cte_tables);
+    let ctes: BTreeSet<String> =
+        ctes.map(|cte| cte.alias.name.value.to_lowercase()).collect();
+    // What is not taken apart may read anything.
+    let reads = |select: &Select| {
+        query::relations(select).is_none_or(|relations| {
+            let mut tables = relations.iter().filter_map(|r| r.table.as_ref());
+            tables.any(|table| !ctes.contains(table))
+        })
+    };
+    if !asked.is_answer() || query.selects().iter().any(reads) {
+        return Ok(None);
+    }
+    let Some(tried) = bench.try_query(asked.sql).await? else { return Ok(None) };
+    Ok(tried.rows().is_some().then(|| SilentError {
+        name: "constant",
+        is_certain: true,
+        reason: "it reads no table: whatever it returns was written into it".to_owned(),
+        evidence: vec![tried.evidence],
+    }))
 }
 
 /// A SELECT with what its names mean.
@@ -341,6 +369,57 @@ impl Scope<'_> {
             ),
             evidence,
         }))
+    }
+
+    /// A sum or an average over one relation, whose rows a join repeats.
+    async fn fan_out(
+        &self,
+        bench: &mut Bench<'_>,
+    ) -> Result<Option<SilentError>, VerifierError> {
+        if self.relations.len() < 2 {
+            return Ok(None);
+        }
+        let expressions = self.select.projection.iter().filter_map(query::item);
+        let expressions: Vec<Expr> = expressions.flat_map(query::expressions).collect();
+        let adds = |expr: &&Expr| {
+            let name = query::function(expr).unwrap_or_default();
+            query::is_aggregate(expr) && matches!(name.as_str(), "sum" | "total" | "avg")
+        };
+        for aggregate in expressions.iter().filter(adds) {
+            let inner = query::expressions(aggregate);
+            let of: BTreeSet<usize> =
+                inner.iter().filter_map(|expr| Some(self.resolve(expr)?.0)).collect();
+            // A product of two relations' columns is taken row by row, as it should be.
+            let [of] = Vec::from_iter(of)[..] else { continue };
+            let relation = &self.relations[of];
+            let is_base = relation.table.as_ref().is_some_and(|t| !self.is_cte(t));
+            if !is_base || aggregate.to_string().to_lowercase().contains("distinct ") {
+                continue;
+            }
+            let row = format!("{}.rowid", quoted(&relation.name));
+            let filter = self.select.selection.as_ref();
+            let filter =
+                filter.map_or_else(String::new, |filter| format!(" WHERE {filter}"));
+            let query = format!(
+                "{}SELECT count({row}) - count(DISTINCT {row}) AS n FROM {}{filter}",
+                self.with,
+                self.from()
+            );
+            let Some(tried) = bench.try_query(&query).await? else { return Ok(None) };
+            if let Some(repeated) = tried.count().filter(|repeated| *repeated > 0) {
+                return Ok(Some(SilentError {
+                    name: "fan-out",
+                    is_certain: false,
+                    reason: format!(
+                        "the join repeats rows of {} {repeated} times, and {aggregate} \
+                         counts each",
+                        relation.text
+                    ),
+                    evidence: vec![tried.evidence],
+                }));
+            }
+        }
+        Ok(None)
     }
 
     /// An aggregate other than a count over no row.

@@ -2,8 +2,10 @@
 
 use async_trait::async_trait;
 
-use crate::comparators::{Comparator, Comparison, named_values, parse_number};
-use crate::verifiers::python::{numbers, outputs, rounds_to};
+use crate::comparators::{
+    Comparator, Comparison, named_values, numbers, parse_number, rounds_to,
+};
+use crate::verifiers::python::outputs;
 use crate::verifiers::{Finding, Path, judge_each};
 use crate::{
     Evidence, Gold, NodeId, Seen, Sight, Tree, Verdict, Verifier, VerifierError,

@@ -30,14 +30,12 @@ use crate::program::compare::{self, Limit, near};
 use crate::program::{Program, Sense, Size, lp, read};
 use crate::verifiers::{Finding, Path, verdict};
 use crate::{
-    CallCache, Cost, Digest, Environment, Episode, Evidence, Gold, NodeId, Observation,
-    Scratch, Seen, Sight, Step, StepLabel, Task, ToolCall, Tree, Verdict, Verifier,
-    VerifierError, VerifierId,
+    Cost, Digest, Environment, Episode, Evidence, Gold, NodeId, Observation, Scratch,
+    Seen, Sight, Step, StepLabel, Task, ToolCall, Tree, Verdict, Verifier, VerifierError,
+    VerifierId,
 };
 
 const TOOL: &str = "solve";
-/// What solves came to, kept over the steps of a run.
-const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Two objectives are one if they differ by less, relatively.
 const SAME: f64 = 1e-4;
 /// An activity beyond a limit by less than this, relatively, is not beyond it.
@@ -48,7 +46,6 @@ const PROBES_MAX: usize = 60;
 /// What solves for a verifier.
 struct Workbench {
     environment: Arc<Environment>,
-    cache: CallCache,
 }
 
 /// A solve on a fork.
@@ -70,7 +67,7 @@ impl Solve {
 
 impl Workbench {
     fn new(environment: Arc<Environment>) -> Self {
-        Self { environment, cache: CallCache::new(CACHE_BYTES_MAX) }
+        Self { environment }
     }
 
     /// Solves on a fork of the state before the first step. The tool keeps nothing, so that
@@ -82,7 +79,8 @@ impl Workbench {
         verifier: &dyn Verifier,
     ) -> Result<Solve, VerifierError> {
         let call = ToolCall { id: "check".to_owned(), tool: TOOL.to_owned(), args };
-        let mut fork = Episode::new(&self.environment, &task.inputs, Some(&self.cache));
+        let checks = Some(self.environment.checks());
+        let mut fork = Episode::new(&self.environment, &task.inputs, checks);
         let observation =
             fork.call(&call).await.map_err(|error| VerifierError::Failed {
                 verifier: verifier.id().clone(),

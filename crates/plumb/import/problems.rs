@@ -3,42 +3,20 @@
 use std::path::Path;
 
 use plumbline::import::ProblemFormat;
-use serde::Serialize;
 
+use super::environment::{EnvironmentToml, LimitsToml, ToolToml};
+use super::files::{JsonLines, each_record};
+use super::{ImportArgs, ImportReport};
 use crate::failure::{Failure, Kind, Result};
-use crate::import::{
-    ImportArgs, ImportReport, JsonLines, each_record, write_file, write_toml,
-};
 
 /// The instructions of the shipped environment: they fit any problem of its kind.
-const PROMPT: &str = include_str!("../../environments/or-modelling/prompt.md");
+const PROMPT: &str = include_str!("../../../environments/or-modelling/prompt.md");
 /// The verifiers that need no gold model, which these sets have not.
 const VERIFIERS: [&str; 5] =
     ["well-formed", "repeat", "model-solvable", "model-sanity", "answer-correct"];
 
-#[derive(Serialize)]
-struct EnvironmentToml<'a> {
-    name: &'a str,
-    description: String,
-    protocol: &'static str,
-    verifiers: [&'static str; 5],
-    limits: Limits,
-    tools: [Tool; 1],
-}
-
-#[derive(Serialize)]
-struct Limits {
-    tokens_max: u32,
-    step_tokens_max: u32,
-}
-
-#[derive(Serialize)]
-struct Tool {
-    r#type: &'static str,
-}
-
 /// Writes an environment of these files' problems into an empty folder.
-pub(crate) fn write_environment(
+pub(super) fn write(
     args: &ImportArgs,
     format: ProblemFormat,
     name: &str,
@@ -49,7 +27,7 @@ pub(crate) fn write_environment(
     let mut gold = JsonLines::create(dir.join("gold.jsonl"))?;
     let mut report = ImportReport::default();
     let mut number = 0;
-    for file in args.files() {
+    for file in &args.files {
         each_record(file, json, |record| {
             number += 1;
             match format.read(record, number)? {
@@ -76,12 +54,12 @@ pub(crate) fn write_environment(
     let environment = EnvironmentToml {
         name,
         description: format!("Optimisation problems imported from {format}"),
-        protocol: args.protocol().name(),
-        verifiers: VERIFIERS,
-        limits: Limits { tokens_max: 4096, step_tokens_max: 1024 },
-        tools: [Tool { r#type: "solve" }],
+        protocol: args.protocol,
+        thought_chars_max: 0,
+        verifiers: &VERIFIERS,
+        limits: Some(LimitsToml { tokens_max: 4096, step_tokens_max: 1024 }),
+        tools: vec![ToolToml::Solve],
     };
-    write_toml(&dir.join("environment.toml"), &environment)?;
-    write_file(&dir.join("prompt.md"), PROMPT)?;
+    environment.write(dir, PROMPT)?;
     Ok(report)
 }

@@ -11,13 +11,12 @@ use plumbline::store::{
     FORMAT, Host, Human, RunHeader, RunWriter, write_human, write_origins,
 };
 use plumbline::{Digest, Environment, EnvironmentParts, Event, Limits};
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, Kind, Result};
-use crate::import::{
-    ImportArgs, ImportReport, JsonLines, at, each_record, write_file, write_toml,
-};
+use super::environment::EnvironmentToml;
+use super::files::{JsonLines, each_record};
+use super::{ImportArgs, ImportReport};
+use crate::failure::{Failure, Kind, Result, at};
 use crate::manifest;
 
 /// The verifiers that need neither a tool nor supporting documents.
@@ -29,7 +28,7 @@ const PROMPT: &str = "The instructions of these trajectories are in origin.jsonl
                       source has them.\n";
 
 /// Writes a run of these files' trajectories into an empty folder.
-pub(crate) fn write_run(
+pub(super) fn write(
     args: &ImportArgs,
     format: TrajectoryFormat,
     name: &str,
@@ -38,7 +37,7 @@ pub(crate) fn write_run(
 ) -> Result<ImportReport> {
     let mut forest = Forest::default();
     let mut planted: Vec<Planted> = Vec::new();
-    for file in args.files() {
+    for file in &args.files {
         each_record(file, json, |record| {
             let trajectory = format.read(record)?;
             let place = record.place();
@@ -78,15 +77,6 @@ pub(crate) fn write_run(
     Ok(report)
 }
 
-#[derive(Serialize)]
-struct EnvironmentToml<'a> {
-    name: &'a str,
-    description: String,
-    protocol: &'static str,
-    verifiers: Vec<&'static str>,
-    tools: [String; 0],
-}
-
 fn write_environment(
     dir: &Path,
     format: TrajectoryFormat,
@@ -105,12 +95,13 @@ fn write_environment(
         description: format!(
             "Tasks of trajectories imported from {format}; their tools are not here."
         ),
-        protocol: format.protocol().name(),
-        verifiers: [&VERIFIERS, weighing].concat(),
-        tools: [],
+        protocol: format.protocol(),
+        thought_chars_max: 0,
+        verifiers: &[&VERIFIERS, weighing].concat(),
+        limits: None,
+        tools: vec![],
     };
-    write_toml(&dir.join("environment.toml"), &environment)?;
-    write_file(&dir.join("prompt.md"), PROMPT)?;
+    environment.write(dir, PROMPT)?;
     let mut tasks = JsonLines::create(dir.join("tasks.jsonl"))?;
     tasks.push_all(forest.tasks())?;
     tasks.finish()?;
@@ -138,7 +129,7 @@ fn header(
         tools: vec![],
     })?;
     let files: Vec<Value> = args
-        .files()
+        .files
         .iter()
         .map(|file| {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -148,7 +139,7 @@ fn header(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     Ok(RunHeader {
         format: FORMAT,
-        environment: args.out().join("environment").display().to_string(),
+        environment: args.out.join("environment").display().to_string(),
         environment_digest: environment.digest(),
         tools: Default::default(),
         tasks_digest: Digest::of_json(forest.tasks()),
