@@ -132,7 +132,7 @@ fn a_run_of_a_newer_format_is_refused() {
     let script = world.right_script();
     world.ok(&["run", "world", "-m", &script, "-o", "runs/a"]);
     world.edit("runs/a/run.json", "\"major\": 1", "\"major\": 2");
-    world.fails(&["show", "runs/a"], 3, &["format 2.1 cannot be read"]);
+    world.fails(&["show", "runs/a"], 3, &["format 2.2 cannot be read"]);
 }
 
 #[test]
@@ -176,4 +176,111 @@ fn a_failed_step_is_tried_again_when_asked() {
     assert_eq!(ending["ending"]["type"], "aborted");
     // Aborted is not a low score.
     assert!(first.stdout.contains("nothing is scored"), "{}", first.stdout);
+}
+
+/// An endpoint that nothing listens on: a port that was bound, then let go.
+fn dead_endpoint() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    format!("openai:m@http://127.0.0.1:{port}/v1")
+}
+
+#[test]
+fn every_sample_without_a_first_step_is_counted_and_kept() {
+    let world = World::new();
+    let policy = dead_endpoint();
+    let args = ["run", "world", "-m", &policy, "-n", "1", "-r", "3", "-o", "runs/a"];
+    let first = world.plumb(&args);
+    assert_eq!(first.code, 5, "{}{}", first.stdout, first.stderr);
+    assert!(first.stdout.contains("3 aborted by the endpoint"), "{}", first.stdout);
+    let recorded = world.read("runs/a/steps.jsonl");
+    let again = world.plumb(&args);
+    assert!(again.stdout.contains("3 aborted by the endpoint"), "{}", again.stdout);
+    assert_eq!(world.read("runs/a/steps.jsonl"), recorded, "nothing is tried again");
+}
+
+#[test]
+fn a_recorded_sibling_goes_on_where_others_never_began() {
+    let world = World::new();
+    let script = world.right_script();
+    let args = ["run", "world", "-m", &script, "-n", "1", "-r", "3", "-c", "1"];
+    world.ok(&[&args[..], &["-o", "runs/a"]].concat());
+    // As kill -9 leaves it: the first step of one sample, and no more.
+    let whole = world.read("runs/a/steps.jsonl");
+    let cut: String = whole.split_inclusive('\n').take(2).collect();
+    world.write("runs/a/steps.jsonl", &cut);
+    // Its policy is gone: all three samples are aborted, one of them after its first step.
+    let policy = dead_endpoint();
+    let header: Value =
+        serde_json::from_str(&world.read("runs/a/run.json")).expect("JSON");
+    let port = policy.split_once('@').expect("an address").1;
+    let dry = world.ok(&[
+        "run",
+        "world",
+        "-m",
+        &policy,
+        "-n",
+        "1",
+        "-r",
+        "3",
+        "--dry-run",
+        "--json",
+    ]);
+    let dry: Value = serde_json::from_str(&dry).expect("JSON");
+    let (was, is) = (header["policy"].clone(), dry["header"]["policy"].clone());
+    world.edit("runs/a/run.json", &was.to_string(), &is.to_string());
+    let outcome = world.plumb(&[
+        "run", "world", "-m", &policy, "-n", "1", "-r", "3", "-c", "1", "-o", "runs/a",
+    ]);
+    assert_eq!(outcome.code, 5, "{port}: {}{}", outcome.stdout, outcome.stderr);
+    assert!(outcome.stdout.contains("3 aborted by the endpoint"), "{}", outcome.stdout);
+    let endings: Vec<Value> = world
+        .steps("runs/a")
+        .into_iter()
+        .filter(|line| line["type"] == "ending")
+        .collect();
+    let of_nodes = endings.iter().filter(|ending| ending["node"] == 0).count();
+    let unborn = endings.iter().filter(|ending| ending["seed"].is_u64()).count();
+    assert_eq!((of_nodes, unborn), (1, 2), "{endings:?}");
+}
+
+#[test]
+fn a_run_that_lost_its_steps_or_its_header_is_refused() {
+    let world = World::new();
+    let script = world.right_script();
+    let args = ["run", "world", "-m", &script, "-o", "runs/a"];
+    world.ok(&args);
+    fs::rename(world.path("runs/a/run.json"), world.path("header")).expect("it is moved");
+    world.fails(&args, 2, &["holds steps", "no run.json"]);
+    fs::rename(world.path("header"), world.path("runs/a/run.json")).expect("moved back");
+    fs::remove_file(world.path("runs/a/steps.jsonl")).expect("it is removed");
+    for command in [&["replay", "runs/a", "--execute"][..], &["label", "runs/a"]] {
+        world.fails(command, 3, &["steps.jsonl", "missing"]);
+    }
+}
+
+#[test]
+fn other_tasks_are_refused_and_another_prompt_is_told_of() {
+    let world = World::new();
+    let script = world.right_script();
+    world.ok(&["run", "world", "-m", &script, "-n", "3", "-o", "runs/a"]);
+    world.edit("world/prompt.md", "Answer the question.", "Say banana.");
+    let labelled = world.plumb(&["label", "runs/a"]);
+    assert_eq!(labelled.code, 0, "{}", labelled.stderr);
+    assert!(labelled.stderr.contains("its prompt"), "{}", labelled.stderr);
+    // A task that the run did not have is none of its business.
+    world.edit(
+        "world/tasks.jsonl",
+        "Who built the Tide Mill?",
+        "Who made the Tide Mill?",
+    );
+    world.ok(&["label", "runs/a"]);
+    world.edit(
+        "world/tasks.jsonl",
+        "lighthouse of Orrin lit",
+        "lighthouse of Orrin built",
+    );
+    for command in ["label", "replay", "audit"] {
+        world.fails(&[command, "runs/a"], 3, &["tasks.jsonl", "not the tasks"]);
+    }
 }

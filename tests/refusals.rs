@@ -121,6 +121,12 @@ fn an_endpoint_that_is_down_is_5_and_the_run_is_kept() {
     world.fails(&args, 5, &["aborted", "--retry-on-error"]);
     let ending = world.steps("runs/a").pop().expect("an ending");
     assert_eq!(ending["ending"]["boundary"], "endpoint");
+    // What stands before an @ in its address is written nowhere either.
+    let secret = format!("openai:m@http://user:pw123@127.0.0.1:{port}/v1");
+    let args = ["run", "world", "-m", &secret, "-n", "1", "-o", "runs/b"];
+    world.fails(&args, 5, &["aborted"]);
+    assert!(!world.read("runs/b/run.json").contains("pw123"));
+    assert!(!world.read("runs/b/steps.jsonl").contains("pw123"));
 }
 
 #[test]

@@ -7,10 +7,9 @@ use plumbline::store::Recording;
 use plumbline::{Audit, AuditGround, Divergence, VerifierId};
 use serde_json::json;
 
-use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::import::trajectories;
-use crate::label::{recorded_limits, tasks, unknown_task, verdicts};
+use crate::label::{recorded_environment, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
 
@@ -24,8 +23,7 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
     let recording = Recording::open(&args.run)?;
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
-    let limits = recorded_limits(&recording)?;
-    let environment = catalog::environment(&folder, &limits, json).await?;
+    let environment = recorded_environment(&folder, &recording, json).await?;
     let imported = trajectories::source(&recording.header);
     let ground = match imported {
         Some(_) => AuditGround::Tape(&environment),

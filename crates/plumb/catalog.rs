@@ -88,8 +88,10 @@ pub(crate) fn verifier(
         "objective-matches" => modelling(ModelVerifier::objective),
         _ => {
             let near = nearest(name, VERIFIERS.into_iter());
-            let hint =
-                near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            let hint = near.map_or_else(
+                || ".".to_owned(),
+                |near| format!("; did you mean {near:?}?"),
+            );
             let known = VERIFIERS.join(", ");
             let message =
                 format!("no verifier is called {name:?}{hint} There are: {known}");
@@ -155,8 +157,10 @@ pub(crate) async fn policy(
         _ => {
             let known = ["llama", "openai", "scripted", "baseline"];
             let near = nearest(kind, known.into_iter());
-            let hint =
-                near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            let hint = near.map_or_else(
+                || ".".to_owned(),
+                |near| format!("; did you mean {near:?}?"),
+            );
             let message = format!(
                 "no policy is called {name:?}{hint} There are: llama:MODEL, openai:MODEL@URL, \
                  scripted:FILE, baseline"

@@ -174,7 +174,8 @@ impl Probe<'_> {
         Ok(supporting.map(|id| call("open", json!({ "title": id }))).collect())
     }
 
-    /// What metrics and verifiers make of a tree.
+    /// What metrics and verifiers make of a tree. Where nothing is known of the way to an
+    /// answer, verifiers that saw no gold judge a way that nobody would go, and are not asked.
     async fn judge(
         &self,
         tree: &Tree,
@@ -190,8 +191,10 @@ impl Probe<'_> {
         let scores = outcomes(tree, gold, &compared.blame(Kind::External)?);
         let exact =
             scores.iter().all(|o| o.score().is_some_and(|score| score.exact_match));
+        let is_bare = tree.len() == 1 && !self.environment.specs().is_empty();
+        let asked = verifiers.iter().filter(|it| it.sight().gold || !is_bare);
         let mut refusal = None;
-        for verifier in verifiers {
+        for verifier in asked {
             let verdicts =
                 label(verifier.as_ref(), self.task, Some(self.gold), tree).await;
             let mut verdicts = verdicts.blame(Kind::Input)?.into_iter();

@@ -12,9 +12,8 @@ use plumbline::store::{Recording, read_origins, write_atomically};
 use plumbline::{Action, Gold, NodeId, Step, StepLabel, Task, TaskId, Tree};
 use serde_json::json;
 
-use crate::catalog;
 use crate::failure::{Failure, Kind, Result, at};
-use crate::label::{chosen, recorded_limits, tasks, unknown_task, view};
+use crate::label::{chosen, recorded_environment, tasks, unknown_task, view};
 use crate::manifest::EnvironmentFolder;
 
 #[derive(Debug, clap::Args)]
@@ -73,8 +72,7 @@ pub(crate) async fn export(args: &ExportArgs, json: bool) -> Result<()> {
     let mut lines = String::new();
     let mut count = 0u64;
     if origins.is_empty() {
-        let limits = recorded_limits(&recording)?;
-        let environment = catalog::environment(&folder, &limits, json).await?;
+        let environment = recorded_environment(&folder, &recording, json).await?;
         let gold = folder.gold()?;
         for (index, (id, tree)) in (0..).zip(&recording.trees) {
             let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;

@@ -190,10 +190,10 @@ pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
         Subject::Questions(_) => {
             println!("next: plumb run {} --policy baseline", out.display());
         }
-        Subject::Spider | Subject::Tables | Subject::Programs => {
+        Subject::Spider | Subject::Programs => {
             println!("next: plumb env check {}", out.display());
         }
-        Subject::Problems(_) => {
+        Subject::Tables | Subject::Problems(_) => {
             println!("next: plumb run {} --policy llama:default", out.display());
         }
         Subject::Corpus => println!("written to {}", out.display()),

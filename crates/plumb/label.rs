@@ -1,14 +1,14 @@
 //! `plumb label`: has verifiers judge a run and writes their verdicts beside its steps.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use plumbline::store::{Recording, VerdictWriter, read_verdicts};
 use plumbline::{
-    Digest, Gold, Limits, NodeId, StepLabel, Task, TaskId, Tree, Verdict, Verifier,
-    VerifierError, View,
+    Digest, Environment, Gold, Limits, NodeId, StepLabel, Task, TaskId, Tree, Verdict,
+    Verifier, VerifierError, View,
 };
 
 use crate::args::LabelArgs;
@@ -37,9 +37,7 @@ pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
         let message = "the environment names no verifiers; name some with --verifier";
         return Err(Failure::say(Kind::Usage, message));
     }
-    // The limits the run was made with, not those the manifest has now.
-    let limits = recorded_limits(&recording)?;
-    let world = Arc::new(catalog::environment(&folder, &limits, json).await?);
+    let world = Arc::new(recorded_environment(&folder, &recording, json).await?);
     let mut verifiers: Vec<Box<dyn Verifier>> = names
         .iter()
         .map(|name| catalog::verifier(name, &world))
@@ -122,19 +120,52 @@ async fn judge(
     Ok(())
 }
 
-/// The limits a run was made with.
-pub(crate) fn recorded_limits(recording: &Recording) -> Result<Limits> {
-    let limits = recording.header.settings.get("limits").cloned().unwrap_or_default();
-    serde_json::from_value(limits).blame(Kind::Input)
+/// The world a run was made in, with the limits it was made with, not those the manifest has
+/// now. Says so where it is not quite that world any more.
+pub(crate) async fn recorded_environment(
+    folder: &EnvironmentFolder,
+    recording: &Recording,
+    json: bool,
+) -> Result<Environment> {
+    let header = &recording.header;
+    let limits = header.settings.get("limits").cloned().unwrap_or_default();
+    let limits: Limits = serde_json::from_value(limits).blame(Kind::Input)?;
+    let environment = catalog::environment(folder, &limits, json).await?;
+    if environment.digest() != header.environment_digest {
+        let changed = environment.specs().iter().filter(|spec| {
+            header.tools.get(&spec.name).is_some_and(|pinned| *pinned != spec.pinned)
+        });
+        let changed: Vec<&str> = changed.map(|spec| spec.name.as_str()).collect();
+        let what = match changed.as_slice() {
+            [] => "its prompt, protocol or list of tools is another".to_owned(),
+            tools => format!("the data of these tools are others: {}", tools.join(", ")),
+        };
+        let name = folder.dir.display();
+        eprintln!("warning: {name} is not what the run was made in: {what}");
+    }
+    Ok(environment)
 }
 
-/// The tasks a run was made of, from the file it was made with.
+/// The tasks a run was made of, from the file it was made with. Refuses others: whoever
+/// labels or exports steps with them says what nobody was asked.
 pub(crate) fn tasks(
     folder: &EnvironmentFolder,
     recording: &Recording,
 ) -> Result<BTreeMap<TaskId, Task>> {
-    let file = recording.header.settings.get("tasks").and_then(|file| file.as_str());
-    let tasks = folder.tasks(file.map(Path::new))?;
+    let header = &recording.header;
+    let file = header.settings.get("tasks").and_then(|file| file.as_str());
+    let mut tasks = folder.tasks(file.map(Path::new))?;
+    // The run may have been of the first ones only, and others may have come since.
+    tasks.truncate(usize::try_from(header.tasks).unwrap_or(usize::MAX));
+    if Digest::of_json(&tasks) != header.tasks_digest {
+        let file = file.map_or_else(|| folder.dir.join("tasks.jsonl"), PathBuf::from);
+        let message = format!(
+            "{}: these are not the tasks that the run was made of; restore the file, or make \
+             a new run of it",
+            file.display()
+        );
+        return Err(Failure::say(Kind::Input, message));
+    }
     Ok(tasks.into_iter().map(|task| (task.id.clone(), task)).collect())
 }
 

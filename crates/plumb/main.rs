@@ -20,6 +20,7 @@ mod run;
 mod score;
 mod settings;
 mod show;
+mod terminal;
 mod tool;
 
 use std::process::ExitCode;

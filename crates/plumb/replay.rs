@@ -6,10 +6,9 @@ use plumbline::store::Recording;
 use serde::Serialize;
 
 use crate::args::ReplayArgs;
-use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::import::trajectories;
-use crate::label::{recorded_limits, tasks, unknown_task, verdicts};
+use crate::label::{recorded_environment, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
 
@@ -35,15 +34,7 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
     }
     let folder = EnvironmentFolder::of_run(&args.run, header)?;
     let tasks = tasks(&folder, &recording)?;
-    // The limits the run was made with, not those the manifest has now.
-    let limits = recorded_limits(&recording)?;
-    let environment = catalog::environment(&folder, &limits, json).await?;
-    let changed: Vec<String> = environment
-        .specs()
-        .iter()
-        .filter(|spec| header.tools.get(&spec.name) != Some(&spec.pinned))
-        .map(|spec| spec.name.clone())
-        .collect();
+    let environment = recorded_environment(&folder, &recording, json).await?;
     let verdicts = if args.execute { verdicts(&args.run)? } else { BTreeMap::new() };
     let progress = Progress::new("trees replayed", recording.trees.len() as u64, json);
     let mut report = Report::default();
@@ -66,10 +57,10 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
         progress.set(report.trees, |_| String::new());
     }
     progress.finish();
-    conclude(&report, &changed, json)
+    conclude(&report, json)
 }
 
-fn conclude(report: &Report, changed: &[String], json: bool) -> Result<()> {
+fn conclude(report: &Report, json: bool) -> Result<()> {
     let Report { trees, steps, evidence, divergences, first } = report;
     if json {
         println!("{}", serde_json::to_string(report).blame(Kind::External)?);
@@ -82,12 +73,6 @@ fn conclude(report: &Report, changed: &[String], json: bool) -> Result<()> {
         }
         return Ok(());
     };
-    let mut message =
-        format!("{divergences} of {trees} trees diverge. The first:\n{first}");
-    if !changed.is_empty() {
-        let tools = changed.join(", ");
-        message +=
-            &format!("\nthe data of these tools is not what was recorded: {tools}");
-    }
+    let message = format!("{divergences} of {trees} trees diverge. The first:\n{first}");
     Err(Failure::say(Kind::Finding, message))
 }

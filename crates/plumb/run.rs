@@ -12,6 +12,7 @@ use plumbline::{
     Policy, Shape, SinkError, Summary, Tally, Task, TaskId, Tree, Usage, grade, grow,
 };
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -75,7 +76,7 @@ pub(crate) async fn run(args: &RunArgs, json: bool) -> Result<()> {
     }
     refuse_strange(&out, &header)?;
     let writer = RunWriter::open(&out, &header)?;
-    let mut trees = recorded(&out, &header)?;
+    let mut trees = steps_of(&out, &header)?;
     let (stopper, stop) = watch::channel(false);
     let run = Arc::new(Run {
         environment,
@@ -191,11 +192,9 @@ fn is_complete(tree: &Tree, run: &Run) -> bool {
     let again = |ending: &Ending| {
         matches!(ending, Ending::Aborted { .. }) && run.settings.retry_on_error > 0
     };
-    if let Some(ending) = tree.stillborn() {
-        return !again(ending);
-    }
-    let samples = tree.children(None).count();
+    let samples = tree.children(None).count() + tree.stillborn().count();
     samples >= run.settings.samples as usize
+        && !tree.stillborn().any(|(_, ending)| again(ending))
         && tree.leaves().iter().all(|leaf| tree.ending(*leaf).is_some_and(|e| !again(e)))
 }
 
@@ -239,7 +238,7 @@ impl<'g> Score<'g> {
     }
 
     async fn add(&mut self, task: &Task, tree: &Tree, run: &Run) -> Result<()> {
-        self.episodes += tree.leaves().len() as u64;
+        self.episodes += (tree.leaves().len() + tree.stillborn().count()) as u64;
         self.tally_up(task, tree, run).await?;
         let (episodes, usage) = (self.episodes, run.policy.usage());
         self.progress.set(self.done * u64::from(self.samples), |elapsed| {
@@ -259,7 +258,8 @@ impl<'g> Score<'g> {
     async fn tally_up(&mut self, task: &Task, tree: &Tree, run: &Run) -> Result<()> {
         self.done += 1;
         let endings = tree.leaves().into_iter().filter_map(|leaf| tree.ending(leaf));
-        let complaint = endings.chain(tree.stillborn()).find_map(|ending| match ending {
+        let stillborn = tree.stillborn().map(|(_, ending)| ending);
+        let complaint = endings.chain(stillborn).find_map(|ending| match ending {
             Ending::Aborted { message, .. } => Some(message.clone()),
             Ending::Answered | Ending::Exhausted { .. } => None,
         });
@@ -308,6 +308,16 @@ fn refuse_strange(out: &Path, header: &RunHeader) -> Result<()> {
         let name = name.to_string_lossy();
         name != "steps.jsonl" && !name.starts_with("run.json.")
     });
+    // Then nothing but its format stands in the file of steps.
+    let steps = std::fs::read_to_string(out.join("steps.jsonl")).unwrap_or_default();
+    if steps.lines().nth(1).is_some() {
+        let message = format!(
+            "{}: it holds steps, and no run.json that says of which run; restore that, or \
+             choose another --out",
+            out.display()
+        );
+        return Err(Failure::say(Kind::Usage, message));
+    }
     if strange {
         let out = out.display();
         let message = format!("{out}: not empty, and not a run; choose another --out");
@@ -325,9 +335,23 @@ fn refuse_conflict(out: &Path, header: &RunHeader) -> Result<()> {
     Err(Failure::say(Kind::Usage, message))
 }
 
+/// The settings as they are stored: a user name and password in the policy's address are
+/// nobody's business.
+fn recorded(settings: &Settings) -> Value {
+    let mut settings = serde_json::to_value(settings).expect("settings serialise");
+    let policy = settings["policy"].as_str().unwrap_or_default();
+    if let Some((scheme, address)) = policy.split_once("://") {
+        let authority = address.find('/').unwrap_or(address.len());
+        if let Some(at) = address[..authority].rfind('@') {
+            settings["policy"] = format!("{scheme}://{}", &address[at + 1..]).into();
+        }
+    }
+    settings
+}
+
 /// The steps already recorded in `out`, which is locked by now. Whoever held the lock before
 /// may have begun another run there.
-fn recorded(out: &Path, header: &RunHeader) -> Result<BTreeMap<TaskId, Tree>> {
+fn steps_of(out: &Path, header: &RunHeader) -> Result<BTreeMap<TaskId, Tree>> {
     refuse_conflict(out, header)?;
     Ok(Recording::open(out)?.trees)
 }
@@ -351,7 +375,7 @@ fn header(
         policy: policy.id().to_string(),
         seed: settings.seed,
         samples: settings.samples,
-        settings: serde_json::to_value(settings).expect("settings serialise"),
+        settings: recorded(settings),
         begun_unix_s: now.as_secs(),
         host: Host {
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),

@@ -104,10 +104,17 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
     }
     let mistakes = mistakes(&recording, &human, &predictions);
     if table.rows.is_empty() && mistakes.trajectories == 0 {
-        let message = format!(
-            "{}: nobody has labelled its steps; give labels with --gold FILE",
-            args.run.display()
-        );
+        let message = match &args.gold {
+            Some(file) => format!(
+                "{}: it holds no label of a step of this run; give a human.jsonl, or lines of \
+                 AgentProcessBench for a run that was imported from it",
+                file.display()
+            ),
+            None => format!(
+                "{}: nobody has labelled its steps; give labels with --gold FILE",
+                args.run.display()
+            ),
+        };
         return Err(Failure::say(Kind::Input, message));
     }
     let left_out: Vec<String> = left_out.into_iter().collect();

@@ -13,6 +13,7 @@ use crate::args::ShowArgs;
 use crate::failure::{Failure, Kind, Result};
 use crate::label::{Verdicts, tasks, verdicts, view};
 use crate::manifest::EnvironmentFolder;
+use crate::terminal::printable;
 
 /// Characters of an observation that are shown without `--full`.
 const BRIEF_CHARS: usize = 240;
@@ -52,7 +53,7 @@ pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
     if json {
         println!("{}", trajectory.to_json());
     } else {
-        print!("{}", trajectory.to_text(args.full));
+        print!("{}", printable(&trajectory.to_text(args.full)));
     }
     Ok(())
 }
@@ -153,7 +154,7 @@ fn list(rows: impl Iterator<Item = Row>, json: bool) {
         let correct = correct.map_or("-", |correct| if correct { "yes" } else { "no" });
         println!(
             "{name:<28} {labels:<10} {correct:<8} {ending:<8} {}",
-            brief(&answer, 60)
+            printable(&brief(&answer, 60))
         );
     }
 }

@@ -7,6 +7,7 @@ use crate::args::ToolCommand;
 use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::{self, EnvironmentFolder};
+use crate::terminal::printable;
 
 pub(crate) async fn tool(command: &ToolCommand, json: bool) -> Result<()> {
     match command {
@@ -92,7 +93,7 @@ async fn call(
     if json {
         println!("{}", serde_json::to_string(&observation).blame(Kind::External)?);
     } else {
-        println!("{}", observation.text());
+        println!("{}", printable(observation.text()));
         if !observation.data().is_null() {
             println!("{}", observation.data());
         }

@@ -2,6 +2,7 @@
 //! RUN`. Such a run carries its environment, for nothing else has its tasks, and that
 //! environment has no tools: what they answered stands in the record and nowhere else.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,6 +38,7 @@ pub(super) fn write(
 ) -> Result<ImportReport> {
     let mut forest = Forest::default();
     let mut planted: Vec<Planted> = Vec::new();
+    let mut keys = BTreeSet::new();
     for file in &args.files {
         each_record(file, json, |record| {
             let trajectory = format.read(record)?;
@@ -45,6 +47,13 @@ pub(super) fn write(
             let added = added.map_err(|error| {
                 Failure::say(Kind::Input, format!("{place}: {error}"))
             })?;
+            // There the key is the sample's number; elsewhere it need not tell them apart.
+            let key = (added.origin.task.clone(), added.origin.key.to_string());
+            if format == TrajectoryFormat::AgentProcessBench && !keys.insert(key) {
+                let message = "its query_index and sample_index stand on an earlier line; \
+                               leave one of the two out";
+                return Err(Failure::say(Kind::Input, format!("{place}: {message}")));
+            }
             planted.push(added);
             Ok(())
         })?;
@@ -64,7 +73,7 @@ pub(super) fn write(
         for (id, node) in &nodes {
             writer.append(Event::Node { task, id: *id, node })?;
         }
-        writer.append(Event::Ending { task, node: leaf, ending: &ending })?;
+        writer.append(Event::Ending { task, node: leaf, seed: None, ending: &ending })?;
         report.steps += nodes.len() as u64;
         report.labels += labels.len() as u64;
         human.entry(task.clone()).or_default().extend(labels);

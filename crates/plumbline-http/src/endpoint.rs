@@ -173,9 +173,7 @@ impl Endpoint {
                      documentation says, most often in /v1"
                 ),
                 429 => "ask for less at once: lower the concurrency".to_owned(),
-                500..=599 => {
-                    "see the server's log; the same command goes on from here".to_owned()
-                }
+                500..=599 => "see the server's log".to_owned(),
                 _ => "see the server's documentation for what it wants".to_owned(),
             },
             Reason::Broken(_) => {

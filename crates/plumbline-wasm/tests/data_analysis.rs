@@ -44,7 +44,7 @@ fn environment() -> Option<&'static Arc<Environment>> {
             artefact: cache.join("python"),
             cache: cache.join("sandbox"),
             files: Some(root().join("corpora/data-analysis/tables")),
-            preload: vec!["numpy".to_owned(), "pandas".to_owned()],
+            preload: ["numpy", "pandas", "scipy.stats"].map(str::to_owned).to_vec(),
             states_bytes_max: 1 << 30,
         };
         let say = |progress| eprintln!("opening the sandbox: {progress:?}");
@@ -220,8 +220,8 @@ async fn planted_faults_are_found_and_no_ops_left_alone() {
     let rate = |effect| all.total(effect).rate().expect("some are planted");
     assert!(rate(Effect::Fault) >= 0.9, "{:#?}", all.rows);
     assert!(rate(Effect::NoOp) < 0.05, "{:#?}", all.rows);
-    assert!(all.total(Effect::Fault).planted >= 100, "{:#?}", all.rows);
-    assert!(all.total(Effect::NoOp).planted >= 50, "{:#?}", all.rows);
+    assert!(all.total(Effect::Fault).planted >= 40, "{:#?}", all.rows);
+    assert!(all.total(Effect::NoOp).planted >= 40, "{:#?}", all.rows);
     // Whether a result was computed can be seen without the gold.
     let online = score(&pairs[..2], &["python-grounded"]).await;
     let row = online.rows[&(Effect::Fault, "hard-coded")];

@@ -78,6 +78,8 @@ pub enum Event<'a> {
         task: &'a TaskId,
         /// Its last step; `None` if not even a first one came about.
         node: Option<NodeId>,
+        /// The seed of that first one, where there is no step.
+        seed: Option<u64>,
         /// How.
         ending: &'a Ending,
     },
@@ -119,17 +121,14 @@ pub async fn grow(
 ) -> Result<Tree, GrowError> {
     assert_eq!(&task.id, tree.task(), "a tree is grown for its own task");
     let grower = Grower { ground, task, shape, tree: Mutex::new(tree) };
-    let stillborn = grower.lock().stillborn().is_some() && ground.retries == 0;
-    if !stillborn {
-        let root = Branch {
-            at: None,
-            path: vec![],
-            episode: Episode::new(ground.environment, &task.inputs, ground.cache),
-            seed: Digest::of_parts(&[&ground.seed.to_le_bytes(), task.id.0.as_bytes()])
-                .to_u64(),
-        };
-        grower.grow(root).await?;
-    }
+    let root = Branch {
+        at: None,
+        path: vec![],
+        episode: Episode::new(ground.environment, &task.inputs, ground.cache),
+        seed: Digest::of_parts(&[&ground.seed.to_le_bytes(), task.id.0.as_bytes()])
+            .to_u64(),
+    };
+    grower.grow(root).await?;
     Ok(grower.tree.into_inner().expect("nothing panics while it holds this lock"))
 }
 
@@ -177,10 +176,8 @@ impl<'g> Grower<'g> {
                 Duration::from_millis(self.ground.environment.limits().episode_ms_max);
             let deadline = Instant::now() + time_max;
             loop {
-                let children = match self.children(&branch, deadline).await {
-                    Outcome::Children(children) => children,
-                    Outcome::Ended(ending) => return self.end(branch.at, &ending),
-                    Outcome::Stopped => return Ok(()),
+                let Some(children) = self.children(&branch, deadline).await? else {
+                    return Ok(());
                 };
                 let mut branches = Vec::with_capacity(children.len());
                 for child in children {
@@ -201,8 +198,12 @@ impl<'g> Grower<'g> {
     }
 
     /// The children a branch is to have: those recorded that are unfinished, and new
-    /// proposals for those missing.
-    async fn children(&self, branch: &Branch<'_>, deadline: Instant) -> Outcome {
+    /// proposals for those missing. `None` if nothing further is to be started.
+    async fn children(
+        &self,
+        branch: &Branch<'_>,
+        deadline: Instant,
+    ) -> Result<Option<Vec<Child>>, GrowError> {
         let width = self.shape.width(branch.path.len());
         let mut seeds: Vec<u64> =
             (0..width).map(|i| child_seed(branch.seed, i)).collect();
@@ -214,6 +215,13 @@ impl<'g> Grower<'g> {
                 .map(|(_, node)| node.step.proposal.seed)
                 .collect();
             seeds.retain(|seed| !recorded.contains(seed));
+            if branch.at.is_none() && self.ground.retries == 0 {
+                let ended: BTreeSet<Option<u64>> =
+                    tree.stillborn().map(|(seed, _)| seed).collect();
+                seeds.retain(|seed| {
+                    !ended.contains(&Some(*seed)) && !ended.contains(&None)
+                });
+            }
             for (id, node) in tree.children(branch.at) {
                 if !self.is_finished(&tree, id) {
                     children.push(Child::Recorded(id, Arc::clone(node)));
@@ -221,16 +229,20 @@ impl<'g> Grower<'g> {
             }
         }
         if seeds.is_empty() {
-            return Outcome::Children(children);
+            return Ok(Some(children));
         }
         match self.propose(branch, &seeds, deadline).await {
-            Outcome::Children(proposed) => {
-                children.extend(proposed);
-                Outcome::Children(children)
+            Outcome::Children(proposed) => children.extend(proposed),
+            // The siblings that are there go on all the same.
+            Outcome::Ended(ending) if branch.at.is_none() => {
+                for seed in seeds {
+                    self.end_unborn(seed, &ending)?;
+                }
             }
-            // The siblings that are there go on by themselves when the run is resumed.
-            other => other,
+            Outcome::Ended(ending) => self.end(branch.at, &ending)?,
+            Outcome::Stopped => return Ok(None),
         }
+        Ok(Some(children))
     }
 
     async fn propose(
@@ -308,6 +320,11 @@ impl<'g> Grower<'g> {
             Child::Proposed(proposal) => (proposal, None),
             Child::Recorded(id, node) => (node.step.proposal.clone(), Some((id, node))),
         };
+        let ended = |ending: &Ending| match &recorded {
+            Some((id, _)) => self.end_below(*id, ending),
+            None if branch.at.is_none() => self.end_unborn(proposal.seed, ending),
+            None => self.end(branch.at, ending),
+        };
         let mut episode = branch.episode.clone();
         let mut attempt = 0;
         let step = loop {
@@ -321,12 +338,12 @@ impl<'g> Grower<'g> {
                     }
                     Ok(Err(error)) => error,
                     Err(_) => {
-                        self.end(branch.at, &self.out_of_time())?;
+                        ended(&self.out_of_time())?;
                         return Ok(None);
                     }
                 };
             if attempt == self.ground.retries {
-                self.end(branch.at, &aborted(&error))?;
+                ended(&aborted(&error))?;
                 return Ok(None);
             }
             attempt += 1;
@@ -376,9 +393,33 @@ impl<'g> Grower<'g> {
         Ok((id, node))
     }
 
+    /// Ends every unfinished trajectory through a recorded step that could not be executed
+    /// again.
+    fn end_below(&self, node: NodeId, ending: &Ending) -> Result<(), GrowError> {
+        let unfinished: Vec<NodeId> = {
+            let tree = self.lock();
+            let below = |leaf: &NodeId| {
+                let path = tree.path(*leaf);
+                path.iter().any(|(id, _)| *id == node) && !self.is_finished(&tree, *leaf)
+            };
+            tree.leaves().into_iter().filter(below).collect()
+        };
+        unfinished.into_iter().try_for_each(|leaf| self.end(Some(leaf), ending))
+    }
+
+    /// Ends a trajectory whose first step did not come about.
+    fn end_unborn(&self, seed: u64, ending: &Ending) -> Result<(), GrowError> {
+        let (task, seed) = (&self.task.id, Some(seed));
+        let mut tree = self.lock();
+        let event = Event::Ending { task, node: None, seed, ending };
+        (self.ground.sink)(event).map_err(|source| self.unrecorded(source))?;
+        tree.end_unborn(seed, ending.clone());
+        Ok(())
+    }
+
     fn end(&self, node: Option<NodeId>, ending: &Ending) -> Result<(), GrowError> {
         let mut tree = self.lock();
-        let event = Event::Ending { task: &self.task.id, node, ending };
+        let event = Event::Ending { task: &self.task.id, node, seed: None, ending };
         (self.ground.sink)(event).map_err(|source| self.unrecorded(source))?;
         tree.end(node, ending.clone()).expect("the node was pushed before");
         Ok(())

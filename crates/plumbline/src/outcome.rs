@@ -94,10 +94,11 @@ pub fn outcome(tree: &Tree, leaf: NodeId, gold: &Gold, compared: &Compared) -> O
 /// What became of each trajectory of a tree: one a leaf, in the order of the leaves, or one
 /// in all where the tree ended before its first step.
 pub fn outcomes(tree: &Tree, gold: &Gold, compared: &Compared) -> Vec<Outcome> {
-    let stillborn = tree.stillborn().map(|ending| outcome_of(ending, None, &[], gold));
+    let stillborn = tree.stillborn();
+    let stillborn = stillborn.map(|(_, ending)| outcome_of(ending, None, &[], gold));
     let leaves = tree.leaves().into_iter();
     let grown = leaves.map(|leaf| outcome(tree, leaf, gold, compared));
-    stillborn.into_iter().chain(grown).collect()
+    stillborn.chain(grown).collect()
 }
 
 fn outcome_of(

@@ -110,7 +110,8 @@ pub struct Tree {
     task: TaskId,
     nodes: BTreeMap<NodeId, Arc<Node>>,
     endings: BTreeMap<NodeId, Ending>,
-    stillborn: Option<Ending>,
+    /// By the seed of the first step that did not come about; earlier formats had none.
+    stillborn: BTreeMap<Option<u64>, Ending>,
 }
 
 /// A line that cannot belong to its tree.
@@ -141,7 +142,12 @@ pub enum TreeError {
 impl Tree {
     /// A tree without a step.
     pub fn new(task: TaskId) -> Self {
-        Self { task, nodes: BTreeMap::new(), endings: BTreeMap::new(), stillborn: None }
+        Self {
+            task,
+            nodes: BTreeMap::new(),
+            endings: BTreeMap::new(),
+            stillborn: BTreeMap::new(),
+        }
     }
 
     /// The task all these steps are for.
@@ -185,9 +191,15 @@ impl Tree {
                 self.require(node)?;
                 self.endings.insert(node, ending);
             }
-            None => self.stillborn = Some(ending),
+            None => self.end_unborn(None, ending),
         }
         Ok(())
+    }
+
+    /// Records how a trajectory ended whose first step, of this seed, did not come about. A
+    /// first step of that seed overrules it; where no seed is known, any first step does.
+    pub fn end_unborn(&mut self, seed: Option<u64>, ending: Ending) {
+        self.stillborn.insert(seed, ending);
     }
 
     /// A node, if there is one of that id.
@@ -232,9 +244,15 @@ impl Tree {
         self.children(Some(leaf)).next().is_none().then_some(ending)
     }
 
-    /// How the tree ended before its first step, if it did and was not taken up again.
-    pub fn stillborn(&self) -> Option<&Ending> {
-        self.stillborn.as_ref().filter(|_| self.nodes.is_empty())
+    /// How trajectories ended that have not even a first step, and were not taken up again;
+    /// by the seed it would have had, where that is known.
+    pub fn stillborn(&self) -> impl Iterator<Item = (Option<u64>, &Ending)> {
+        let taken_up = |seed: Option<u64>| match seed {
+            Some(seed) => self.children(None).any(|(_, n)| n.step.proposal.seed == seed),
+            None => !self.nodes.is_empty(),
+        };
+        let ended = self.stillborn.iter().map(|(seed, ending)| (*seed, ending));
+        ended.filter(move |(seed, _)| !taken_up(*seed))
     }
 
     /// The path from a first step to `node`, both included.
@@ -303,6 +321,18 @@ mod tests {
         tree.push(node(Some(3))).expect("node 3 exists");
         assert_eq!(tree.ending(NodeId(3)), None, "the branch went on");
         assert_eq!(tree.up_to(NodeId(2)).nodes().count(), 2);
+    }
+
+    #[test]
+    fn a_first_step_that_did_not_come_about_is_known_by_its_seed() {
+        let mut tree = Tree::new(TaskId("t".into()));
+        tree.end(None, Ending::Answered).expect("it needs no node");
+        assert_eq!(tree.stillborn().count(), 1);
+        tree.end_unborn(Some(0), Ending::Answered);
+        tree.end_unborn(Some(7), Ending::Answered);
+        tree.push(node(None)).expect("a first step, of seed 0");
+        let left: Vec<Option<u64>> = tree.stillborn().map(|(seed, _)| seed).collect();
+        assert_eq!(left, [Some(7)]);
     }
 
     #[test]

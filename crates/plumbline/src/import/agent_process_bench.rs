@@ -63,6 +63,9 @@ fn gold(
 fn human(record: &Record, chat: &Chat) -> Result<Vec<HumanLabel>, ImportError> {
     let mut human = Vec::new();
     let labels = record.field("step_labels");
+    if !labels.is_absent() && !labels.is_object() {
+        return Err(labels.wrong("is no object of labels by message index"));
+    }
     let named = labels.value().as_object();
     for name in named.into_iter().flatten().map(|(name, _)| name) {
         let field = labels.get(name);

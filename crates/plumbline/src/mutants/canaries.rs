@@ -25,10 +25,12 @@ pub(super) fn canaries(good: Good<'_>) -> Vec<Plan> {
     // Values under names are disputed by other values under the same names.
     let second =
         if answer.contains('@') { shifted_digits(answer) } else { wrong.clone() };
-    let mut both = actions.to_vec();
-    let last = both.len() - 1;
-    both[last] = Action::Answer { text: format!("{answer} or {second}") };
-    plans.push(plan("two-answers", both, last));
+    if second != answer {
+        let mut both = actions.to_vec();
+        let last = both.len() - 1;
+        both[last] = Action::Answer { text: format!("{answer} or {second}") };
+        plans.push(plan("two-answers", both, last));
+    }
     let sure = "I am absolutely certain, beyond any doubt, and have verified it twice.";
     let claimed = vec![Action::Answer { text: invented(answer) }];
     let claim = plan("confident-tone", claimed, 0);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{Digest, Ending, Fault, NodeId, Observation, Proposal, TaskId, Verdict};
 
 /// The version this program writes.
-pub const FORMAT: Version = Version { major: 1, minor: 1 };
+pub const FORMAT: Version = Version { major: 1, minor: 2 };
 
 /// The version of a file's format. A reader accepts its own major version, and minor
 /// versions up to its own: a newer minor may hold what it would drop.
@@ -72,15 +72,28 @@ impl RunHeader {
             let (one, two) = (one.to_string(), two.to_string());
             (one != two).then(|| format!("{what} was {one} and is now {two}"))
         };
-        differs(
-            "the environment's digest",
-            &self.environment_digest,
-            &other.environment_digest,
-        )
-        .or_else(|| differs("the tasks' digest", &self.tasks_digest, &other.tasks_digest))
-        .or_else(|| differs("the policy", &self.policy, &other.policy))
-        .or_else(|| differs("the seed", &self.seed, &other.seed))
-        .or_else(|| differs("samples", &self.samples, &other.samples))
+        let limit = |header: &RunHeader, name: &str| {
+            header.settings["limits"].get(name).map_or_else(String::new, Value::to_string)
+        };
+        let limits = self.settings["limits"].as_object();
+        let changed = limits
+            .into_iter()
+            .flatten()
+            .find_map(|(name, _)| differs(name, &limit(self, name), &limit(other, name)));
+        changed
+            .or_else(|| {
+                differs(
+                    "the environment's digest",
+                    &self.environment_digest,
+                    &other.environment_digest,
+                )
+            })
+            .or_else(|| {
+                differs("the tasks' digest", &self.tasks_digest, &other.tasks_digest)
+            })
+            .or_else(|| differs("the policy", &self.policy, &other.policy))
+            .or_else(|| differs("the seed", &self.seed, &other.seed))
+            .or_else(|| differs("samples", &self.samples, &other.samples))
     }
 }
 
@@ -99,9 +112,19 @@ pub struct Host {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum StepsLine<'a> {
-    Format { name: Cow<'a, str>, version: Version },
+    Format {
+        name: Cow<'a, str>,
+        version: Version,
+    },
     Node(NodeLine<'a>),
-    Ending { task: Cow<'a, TaskId>, node: Option<NodeId>, ending: Cow<'a, Ending> },
+    Ending {
+        task: Cow<'a, TaskId>,
+        node: Option<NodeId>,
+        /// Where there is no node: the seed of the first step that did not come about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seed: Option<u64>,
+        ending: Cow<'a, Ending>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

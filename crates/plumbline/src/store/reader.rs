@@ -84,6 +84,11 @@ impl Recording {
         let header = read_header(dir)?;
         let mut trees: BTreeMap<TaskId, Tree> = BTreeMap::new();
         let path = dir.join("steps.jsonl");
+        // It was there before the header was.
+        if !path.exists() {
+            let message = "the file is missing, and with it the run's steps".to_owned();
+            return Err(ReadError::Line { path, line: 1, message });
+        }
         let blobs = dir.join("blobs");
         read_lines(&path, |line: StepsLine<'static>, number| {
             let bad = |message: String| ReadError::Line {
@@ -105,9 +110,14 @@ impl Recording {
                     let node = Arc::new(to_node(line, &blobs)?);
                     tree(&mut trees, task).push_as(id, node).map_err(bad_tree)?;
                 }
-                StepsLine::Ending { task, node, ending } => {
+                StepsLine::Ending { task, node, seed, ending } => {
                     let tree = tree(&mut trees, task.into_owned());
-                    tree.end(node, ending.into_owned()).map_err(bad_tree)?;
+                    match node {
+                        Some(_) => {
+                            tree.end(node, ending.into_owned()).map_err(bad_tree)?;
+                        }
+                        None => tree.end_unborn(seed, ending.into_owned()),
+                    }
                 }
             }
             Ok(())

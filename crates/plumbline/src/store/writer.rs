@@ -71,7 +71,8 @@ impl RunWriter {
     pub fn append(&self, event: Event<'_>) -> Result<(), WriteError> {
         let line = match event {
             Event::Node { task, id, node } => StepsLine::Node(self.line(task, id, node)?),
-            Event::Ending { task, node, ending } => StepsLine::Ending {
+            Event::Ending { task, node, seed, ending } => StepsLine::Ending {
+                seed,
                 task: Cow::Borrowed(task),
                 node,
                 ending: Cow::Borrowed(ending),
