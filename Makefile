@@ -105,4 +105,4 @@ test: tools model python
 	@$(TOOLS) cargo test --release --workspace $(FEATURES)
 
 bench: tools model python
-	@$(TOOLS) cargo bench --workspace $(FEATURES)
+	@$(TOOLS) cargo bench --workspace --bench '*' $(FEATURES)
