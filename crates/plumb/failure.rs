@@ -47,9 +47,17 @@ impl Failure {
         ExitCode::from(self.kind as u8)
     }
 
-    /// The message with everything it was caused by.
+    /// The message with everything it was caused by that it does not say itself.
     pub(crate) fn message(&self) -> String {
-        format!("{:#}", self.source)
+        let mut message = String::new();
+        for cause in self.source.chain().map(ToString::to_string) {
+            match message.as_str() {
+                "" => message = cause,
+                said if said.contains(&cause) => {}
+                _ => message = format!("{message}: {cause}"),
+            }
+        }
+        message
     }
 }
 

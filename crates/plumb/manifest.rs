@@ -260,7 +260,10 @@ fn find(name: &str) -> Result<PathBuf> {
     let nearest = crate::settings::nearest(name, known.iter().map(String::as_str));
     let hint =
         nearest.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-    let message = format!("no environment is called {name:?}, and no folder{hint}");
+    let message = format!(
+        "no environment is called {name:?}, and no folder{hint}; plumb env list names those \
+         under environments/ of the folder you are in"
+    );
     Err(Failure::say(Kind::Usage, message))
 }
 
@@ -276,7 +279,9 @@ pub(crate) fn read(path: &Path) -> Result<String> {
     })?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        Failure::say(Kind::Input, format!("{}: byte {at} is not UTF-8", path.display()))
+        let line = 1 + error.as_bytes()[..at].iter().filter(|b| **b == b'\n').count();
+        let message = format!("byte {at} of the file is not UTF-8; save it as UTF-8");
+        Failure::say(Kind::Input, format!("{}:{line}: {message}", path.display()))
     })
 }
 
@@ -287,7 +292,9 @@ pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
         let line =
             error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         let message = crate::settings::with_nearest(error.message());
-        Failure::say(Kind::Input, format!("{}:{line}: {message}", path.display()))
+        let said = text.lines().nth(line - 1).unwrap_or("").trim();
+        let said = plumbline::cut(said.to_owned(), 80);
+        Failure::say(Kind::Input, format!("{}:{line}: {said}: {message}", path.display()))
     })
 }
 
@@ -301,7 +308,10 @@ pub(crate) fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<(usize,
             continue;
         }
         let value = serde_json::from_str(line).map_err(|error| {
-            bad_line(path, index + 1, &crate::settings::with_nearest(&error.to_string()))
+            // Its own line number counts within the line.
+            let error = error.to_string();
+            let message = error.split(" at line ").next().unwrap_or(&error);
+            bad_line(path, index + 1, &crate::settings::with_nearest(message))
         })?;
         values.push((index + 1, value));
     }

@@ -45,6 +45,7 @@ impl Staging {
             Err(error) => return Err(at(out)(error)),
         }
         // Beside the target, so that it can be renamed; by process, so that two can run.
+        sweep(out, &name.to_string_lossy());
         let dir = out.with_file_name(format!(
             ".{}.partial-{}",
             name.to_string_lossy(),
@@ -68,6 +69,26 @@ impl Staging {
             _ => {}
         }
         fs::rename(&self.dir, &self.out).map_err(at(&self.out))
+    }
+}
+
+/// Removes what imports into the same folder left that were killed. Which processes live can
+/// be seen under /proc, where there is one.
+fn sweep(out: &Path, name: &str) {
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let entries = fs::read_dir(parent.unwrap_or(Path::new("."))).ok();
+    for entry in entries.into_iter().flatten().flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let process = file.strip_prefix(&format!(".{name}.partial-")).map(str::to_owned);
+        let Some(process) = process.filter(|p| p.parse::<u32>().is_ok()) else {
+            continue;
+        };
+        let is_dead = Path::new("/proc/self").exists()
+            && !Path::new("/proc").join(process).exists();
+        if is_dead {
+            // What cannot be removed hinders nobody.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -9,12 +9,15 @@ use sqlparser::ast::{
     Visitor,
 };
 use sqlparser::dialect::SQLiteDialect;
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::Tokenizer;
+use sqlparser::tokenizer::{Token, Tokenizer};
 
-/// Tokens of a query that is taken apart, white space included. Its tree is at most as deep,
-/// and walking a tree takes stack.
+/// Tokens of a query that is taken apart, white space included.
 const TOKENS_MAX: usize = 2000;
+/// What its operators weigh together: a chain of them is a tree as deep, and walking a tree
+/// takes stack, 5 kB for each unit of weight where nothing is optimised.
+const WEIGHT_MAX: usize = 120;
 /// Parentheses within parentheses.
 const DEPTH_MAX: usize = 40;
 /// Functions that make one value of many rows.
@@ -77,7 +80,8 @@ impl Query {
     pub(crate) fn parse(sql: &str) -> Option<Self> {
         let dialect = SQLiteDialect {};
         let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().ok()?;
-        if tokens.len() > TOKENS_MAX {
+        let weight: usize = tokens.iter().map(|found| weight(&found.token)).sum();
+        if tokens.len() > TOKENS_MAX || weight > WEIGHT_MAX {
             return None;
         }
         let parser = Parser::new(&dialect).with_recursion_limit(DEPTH_MAX);
@@ -204,6 +208,34 @@ impl Query {
             SetExpr::Select(select) => Some(select),
             _ => None,
         }
+    }
+}
+
+/// How much deeper a token may make the tree: an operator puts one expression on top of
+/// another, or one query on top of another, which takes four times the stack.
+fn weight(token: &Token) -> usize {
+    match token {
+        Token::Word(word) => match word.keyword {
+            Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT => 4,
+            Keyword::AND
+            | Keyword::OR
+            | Keyword::NOT
+            | Keyword::IS
+            | Keyword::IN
+            | Keyword::LIKE
+            | Keyword::GLOB
+            | Keyword::REGEXP
+            | Keyword::MATCH
+            | Keyword::BETWEEN
+            | Keyword::ESCAPE
+            | Keyword::COLLATE
+            | Keyword::NOTNULL => 1,
+            _ => 0,
+        },
+        Token::Whitespace(_) | Token::Comma | Token::Period | Token::SemiColon => 0,
+        Token::Number(..) | Token::SingleQuotedString(_) => 0,
+        Token::LParen | Token::RParen => 0,
+        _ => 1,
     }
 }
 
@@ -439,7 +471,13 @@ mod tests {
         assert!(Query::parse(&format!("SELECT 1{}", "+1".repeat(2000))).is_none());
         let deep = format!("SELECT {}1{}", "(".repeat(300), ")".repeat(300));
         assert!(Query::parse(&deep).is_none());
-        let long = format!("SELECT 1{}", "+1".repeat(900));
-        assert_eq!(parse(&long).selects().len(), 1);
+        for (operator, longest) in [("+1", 120), (" AND 1", 120), (" UNION SELECT 1", 30)]
+        {
+            let chain = |length| format!("SELECT 1{}", operator.repeat(length));
+            assert!(!parse(&chain(longest)).selects().is_empty(), "{operator}");
+            assert!(Query::parse(&chain(longest + 1)).is_none(), "{operator}");
+        }
+        let list = format!("SELECT 1{}", ", 1".repeat(600));
+        assert_eq!(parse(&list).selects().len(), 1);
     }
 }

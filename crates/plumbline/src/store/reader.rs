@@ -303,10 +303,12 @@ pub(super) fn read_lines<T: DeserializeOwned>(
             }
             return Ok(());
         }
-        let parsed = serde_json::from_slice(&line).map_err(|error| ReadError::Line {
-            path: path.to_owned(),
-            line: number,
-            message: error.to_string(),
+        let parsed = serde_json::from_slice(&line).map_err(|error| {
+            // Its own line number counts within the line.
+            let message = error.to_string();
+            let message = message.split(" at line ").next().unwrap_or(&message);
+            let (path, message) = (path.to_owned(), message.to_owned());
+            ReadError::Line { path, line: number, message }
         })?;
         each(parsed, number)?;
     }

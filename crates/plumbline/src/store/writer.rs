@@ -28,7 +28,7 @@ pub enum WriteError {
         source: io::Error,
     },
     /// Another process is writing this run.
-    #[error("{}: another process is writing this run; wait for it or choose another --out", path.display())]
+    #[error("{}: another process is writing this; wait until it has ended", path.display())]
     Locked {
         /// The file.
         path: PathBuf,
