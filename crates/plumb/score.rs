@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use plumbline::fusion::{self, Fusion};
 use plumbline::import::Origin;
 use plumbline::store::{Human, Recording, read_human, read_origins};
 use plumbline::{
-    Agreement, HumanLabel, Interval, Labelled, MistakeAgreement, NodeId, Prediction,
-    Rated, StepLabel, TaskId,
+    Agreement, Gold, HumanLabel, Interval, Labelled, MistakeAgreement, NodeId,
+    Prediction, Rated, StepLabel, Task, TaskId, View,
 };
 use serde_json::{Value, json};
 
@@ -65,6 +66,7 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let origins = read_origins(&args.run)?;
+    let gold = folder.gold()?;
     let human = human(&args.run, args.gold.as_deref(), &origins)?;
     let verdicts = chosen(&args.run, &args.verifiers, view)?;
     let mut left_out = BTreeSet::new();
@@ -86,6 +88,7 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
     let mut table = Table::default();
     if let Some(agreement) = Agreement::of(&rated, SEED) {
         table.rows.push((format!("view {view}"), agreement));
+        table.rows.extend(cross_validated(view, &recording, &tasks, &gold, &human));
         for constant in BTreeSet::from([StepLabel::Good, Rated::majority(&rated)]) {
             let rows = Rated::constant(&rated, constant);
             let agreement = Agreement::of(&rows, SEED).expect("the same steps");
@@ -137,6 +140,33 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
         println!("left out by view {view}: {}", left_out.join(", "));
     }
     Ok(())
+}
+
+/// Where a shipped model was fitted on these very labels, how models that were fitted alike
+/// did on questions they had not seen: the figure to hold against others.
+fn cross_validated(
+    view: View,
+    recording: &Recording,
+    tasks: &BTreeMap<TaskId, Task>,
+    gold: &BTreeMap<TaskId, Gold>,
+    human: &Human,
+) -> Option<(String, Agreement)> {
+    let fusion = match view {
+        View::Propagated => Fusion::with_gold(),
+        View::Online => Fusion::online(),
+        View::StrictLocal | View::ExecutionOnly | View::Consensus(_) => return None,
+    };
+    let mut examples = Vec::new();
+    for (id, tree) in &recording.trees {
+        let (Some(task), Some(labels)) = (tasks.get(id), human.get(id)) else { continue };
+        let gold = gold.get(id).filter(|_| fusion.sight.gold);
+        examples.extend(fusion::examples(tree, task, gold, &steps(labels)));
+    }
+    if fusion::training_digest(&examples) != fusion.training.digest {
+        return None;
+    }
+    let name = "  on questions not fitted on".to_owned();
+    Some((name, fusion.cross_validation?.agreement))
 }
 
 /// What a labeller says, by step.

@@ -159,10 +159,15 @@ impl Files {
             files.insert(folder.to_owned(), Content::Folder, now_ns);
         }
         for (path, content) in fixed {
+            let mut is_archive = false;
             for (at, _) in path.match_indices('/').skip(1) {
-                if !files.paths.contains_key(&path[..at]) {
+                let above = files.paths.get(&path[..at]).copied();
+                // A folder right below an archive is in the archive: Python imports from
+                // there only what it does not find as a folder.
+                if above.is_none() && !is_archive {
                     files.insert(path[..at].to_owned(), Content::Folder, now_ns);
                 }
+                is_archive = above.is_some_and(|node| !files.status_of(node).is_folder);
             }
             files.insert(path, Content::Fixed(content), now_ns);
         }
@@ -610,6 +615,14 @@ impl Files {
     }
 
     /// The absolute path of a name. Every folder on the way exists; the last part may not.
+    /// Whether a path that is no folder has files below it: an archive, some of whose contents
+    /// are laid out as files as well.
+    fn leads_on(&self, path: &str) -> bool {
+        let below = format!("{path}/");
+        let mut after = self.paths.range(below.clone()..);
+        after.next().is_some_and(|(path, _)| path.starts_with(&below))
+    }
+
     fn resolve(&self, at: u32, path: &str) -> Result<String> {
         let base = self.handle(at)?;
         if !self.status_of(base.node).is_folder {
@@ -633,9 +646,10 @@ impl Files {
                 ".." => resolved.truncate(resolved.rfind('/').unwrap_or(0)),
                 _ if name.len() > NAME_BYTES_MAX => return Err(Errno::NameTooLong),
                 _ => {
-                    let folder = self.paths.get(&resolved).ok_or(Errno::NotFound)?;
-                    if !self.status_of(*folder).is_folder {
-                        return Err(Errno::NotFolder);
+                    let above = self.paths.get(&resolved);
+                    let is_folder = above.is_some_and(|it| self.status_of(*it).is_folder);
+                    if !is_folder && !self.leads_on(&resolved) {
+                        return Err(above.map_or(Errno::NotFound, |_| Errno::NotFolder));
                     }
                     resolved.push('/');
                     resolved.push_str(name);
@@ -652,6 +666,29 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_is_a_file_with_files_below_it() {
+        let fixed = |path: &str| (path.to_owned(), Pinned::of_bytes(b"x".to_vec()));
+        let paths = ["/lib/a.zip", "/lib/a.zip/pack/data/deep/f"].map(fixed);
+        let mut files = Files::new(paths, 0, 7);
+        for (path, expect) in [
+            ("/lib/a.zip", Ok(false)),
+            ("/lib/a.zip/pack", Err(Errno::NotFound)),
+            ("/lib/a.zip/pack/data", Ok(true)),
+            ("/lib/a.zip/pack/data/deep/f", Ok(false)),
+            ("/lib/a.zip/pack/other", Err(Errno::NotFound)),
+            ("/lib/a.zip/pack/data/deep/f/g", Err(Errno::NotFolder)),
+        ] {
+            let found =
+                files.path_status(ROOT_HANDLE, path).map(|status| status.is_folder);
+            assert_eq!(found, expect, "{path}");
+        }
+        let made = Opening { create: true, ..Opening::default() };
+        let access = Access { write: true, ..READ };
+        let refused = files.open(ROOT_HANDLE, "/lib/a.zip/pack/new", made, access, 7);
+        assert!(refused.is_err(), "{refused:?}");
+    }
 
     const READ: Access = Access { read: true, write: false, append: false };
     const WRITE: Access = Access { read: true, write: true, append: false };

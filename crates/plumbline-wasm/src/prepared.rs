@@ -19,7 +19,7 @@ use plumbline::{Digest, Limits};
 use serde::{Deserialize, Serialize};
 use wasmtime::{Collector, Config, Engine, Module};
 
-use crate::artefact::{Artefact, STDLIB_PATH};
+use crate::artefact::Artefact;
 use crate::door::Door;
 use crate::files::{Files, SCRATCH};
 use crate::guest::{Ended, Frozen, Machine};
@@ -76,8 +76,11 @@ struct Manifest {
 
 /// Digest of everything the start of an episode depends on.
 pub(crate) fn start_digest(artefact: &Artefact, preload: &[String]) -> Digest {
-    let (module, stdlib) = (artefact.module_digest(), artefact.stdlib().digest());
-    Digest::of_json(&(FORMAT_VERSION, COMPILER, module, stdlib, KERNEL, WARM, preload))
+    let (module, stdlib) = (artefact.module_digest(), artefact.stdlib_digest());
+    let library: Vec<&str> =
+        artefact.library().iter().map(|(path, _)| path.as_str()).collect();
+    let code = (module, stdlib, library, KERNEL, WARM);
+    Digest::of_json(&(FORMAT_VERSION, COMPILER, code, preload))
 }
 
 /// Gets the interpreter ready, from the cache where it holds what is needed.
@@ -202,7 +205,7 @@ pub(crate) fn begin(
         files_bytes_max: 1 << 20,
         ..Limits::default()
     };
-    let files = Files::new([stdlib(artefact)], limits.files_bytes_max, 0);
+    let files = Files::new(artefact.library().iter().cloned(), limits.files_bytes_max, 0);
     let unstarted = machine.unstarted(first, files).map_err(engine_error)?;
     let never = Arc::default();
     let mut live =
@@ -226,11 +229,6 @@ pub(crate) fn begin(
         return Err(PythonError::Engine { message });
     }
     Ok(Start { image, globals })
-}
-
-/// The standard library, as the guest finds it.
-pub(crate) fn stdlib(artefact: &Artefact) -> (String, crate::pinned::Pinned) {
-    (STDLIB_PATH.to_owned(), artefact.stdlib().clone())
 }
 
 /// Reads a manifest and checks the file it stands for. `None` if there is nothing whole.

@@ -21,7 +21,7 @@ use crate::door::{Bound, Cell, Door, Exception, HostTools, Outside, Report};
 use crate::files::{DATA, Files};
 use crate::guest::{Ended, Frozen, Live, Printed};
 use crate::pinned::Pinned;
-use crate::prepared::{Prepared, STACK_BYTES, Start, prepare, start_digest, stdlib};
+use crate::prepared::{Prepared, STACK_BYTES, Start, prepare, start_digest};
 use crate::states::States;
 use crate::world::World;
 use crate::{Progress, PythonError};
@@ -78,7 +78,7 @@ pub struct Python {
 
 struct Sandbox {
     prepared: Prepared,
-    stdlib: (String, Pinned),
+    library: Vec<(String, Pinned)>,
     /// The files that tasks may name.
     files: BTreeMap<String, Pinned>,
     host_tools: HostTools,
@@ -148,13 +148,13 @@ impl Python {
         let prepared = on_large_stack(|| {
             let (preload, cache) = (&settings.preload, &settings.cache);
             let mut prepared = prepare(&artefact, preload, cache, progress)?;
-            warm(&mut prepared, stdlib(&artefact));
+            warm(&mut prepared, artefact.library());
             Ok(prepared)
         })?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let sandbox = Sandbox {
             prepared,
-            stdlib: stdlib(&artefact),
+            library: artefact.library().to_vec(),
             files,
             host_tools,
             states: States::new(STATES_MAX, settings.states_bytes_max),
@@ -184,9 +184,9 @@ fn on_large_stack<T: Send>(
 }
 
 /// Finds out what any cell writes to, by running one. Changes nothing but time.
-fn warm(prepared: &mut Prepared, stdlib: (String, Pinned)) {
+fn warm(prepared: &mut Prepared, library: &[(String, Pinned)]) {
     let limits = Limits::default();
-    let files = Files::new([stdlib], 0, World::start_ns());
+    let files = Files::new(library.iter().cloned(), 0, World::start_ns());
     let Start { image, globals } = prepared.start.clone();
     let world = World::new(files, EPISODE_ELAPSED_NS, EPISODE_DRAWS);
     let frozen = Frozen { image, globals, world };
@@ -432,7 +432,7 @@ impl Sandbox {
 
     /// The interpreter before an episode's first cell.
     fn start(&self, inputs: &Value) -> Result<Frozen, ToolError> {
-        let mut fixed = vec![self.stdlib.clone()];
+        let mut fixed = self.library.clone();
         for name in named_files(inputs).map_err(engine_error)? {
             let pinned = self.files.get(name).ok_or_else(|| {
                 let known: Vec<&str> =

@@ -559,6 +559,22 @@ fn reference_solutions_pass_their_tests() {
 }
 
 #[test]
+fn a_figure_can_be_drawn_and_what_a_package_keeps_as_files_is_found() {
+    let Some(python) = python() else { return };
+    let mut episode = Episode::new(python);
+    episode.limits = Limits::default();
+    let code = "import matplotlib.pyplot as plt\n\
+                plt.plot([1, 3, 2])\n\
+                plt.title('tides')\n\
+                plt.savefig('tides.png')\n\
+                open('tides.png', 'rb').read(4)";
+    assert_eq!(episode.echo(code), "b'\\x89PNG'");
+    let code = "import os, matplotlib\n\
+                os.listdir(matplotlib.get_data_path() + '/fonts')";
+    assert_eq!(episode.echo(code), "['afm', 'pdfcorefonts', 'ttf']");
+}
+
+#[test]
 fn what_is_missing_or_wrong_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let mut given = settings(Path::new("nowhere"));

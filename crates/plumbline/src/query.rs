@@ -202,6 +202,36 @@ impl Query {
         looks.then_some(Probe::Head)
     }
 
+    /// Whether what the query returns stands in it: it reads no table, or no column and no
+    /// count of rows is part of anything it returns.
+    pub(crate) fn is_constant(&self) -> bool {
+        let ctes = self.tree.with.iter().flat_map(|with| &with.cte_tables);
+        let ctes: Vec<String> =
+            ctes.map(|cte| cte.alias.name.value.to_lowercase()).collect();
+        // What is not taken apart may read anything.
+        let reads = |select: &Select| {
+            relations(select).is_none_or(|relations| {
+                let mut tables = relations.iter().filter_map(|r| r.table.as_ref());
+                tables.any(|table| !ctes.contains(table))
+            })
+        };
+        if !self.selects().iter().any(reads) {
+            return true;
+        }
+        let mut open = vec![self.tree.body.as_ref()];
+        while let Some(body) = open.pop() {
+            match body {
+                SetExpr::SetOperation { left, right, .. } => {
+                    open.extend([right.as_ref(), left.as_ref()]);
+                }
+                SetExpr::Values(_) => {}
+                SetExpr::Select(select) if select.projection.iter().all(is_literal) => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// The outermost SELECT, where the query is no set operation.
     pub(crate) fn select(&self) -> Option<&Select> {
         match self.tree.body.as_ref() {
@@ -259,6 +289,21 @@ pub(crate) fn item(item: &SelectItem) -> Option<&Expr> {
         }
         _ => None,
     }
+}
+
+/// Whether no column, star or query is part of a projected item.
+fn is_literal(projected: &SelectItem) -> bool {
+    let Some(expr) = item(projected) else { return false };
+    !expr.to_string().contains('*')
+        && expressions(expr).iter().all(|expr| {
+            !matches!(
+                expr,
+                Expr::Identifier(_)
+                    | Expr::CompoundIdentifier(_)
+                    | Expr::Subquery(_)
+                    | Expr::Exists { .. }
+            )
+        })
 }
 
 /// Whether a SELECT groups its rows.

@@ -102,9 +102,8 @@ pub fn fit(examples: &[Example], sight: Sight) -> Result<Fusion, FitError> {
     if let Some(missing) = counts.iter().position(|count| *count == 0) {
         return Err(FitError::NoExamples(LABELS[missing]));
     }
-    let digests: Vec<String> = examples.iter().map(|e| digest(e).to_string()).collect();
     let training = Training {
-        digest: Digest::of_json(&digests),
+        digest: of_all(&examples),
         questions: questions.len() as u64,
         trajectories: examples.len() as u64,
         steps: counts,
@@ -148,6 +147,19 @@ fn design(sight: Sight) -> Result<Vec<(Kind, Reads)>, FitError> {
 
 fn class(label: StepLabel) -> usize {
     (label.to_number() + 1) as usize
+}
+
+/// The digest of examples that a model fitted on them has in its
+/// [`Training`](super::Training), whatever their order.
+pub fn training_digest(examples: &[Example]) -> Digest {
+    let mut examples: Vec<&Example> = examples.iter().collect();
+    examples.sort_by_cached_key(|example| (example.question.clone(), digest(example)));
+    of_all(&examples)
+}
+
+fn of_all(examples: &[&Example]) -> Digest {
+    let digests: Vec<String> = examples.iter().map(|e| digest(e).to_string()).collect();
+    Digest::of_json(&digests)
 }
 
 /// What an example is told apart by: kinds, features and labels.

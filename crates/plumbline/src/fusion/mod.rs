@@ -30,7 +30,7 @@ use serde_json::Value;
 use crate::features::{self, Kind, StepFeatures};
 use crate::{Agreement, Digest, Sight, StepLabel};
 
-pub use fit::{Example, FitError, examples, fit};
+pub use fit::{Example, FitError, examples, fit, training_digest};
 pub use verifier::FusionVerifier;
 
 /// The labels in the order of every triple here: bad, neutral, good.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::comparators::{Comparator, Table};
+use crate::query::Query;
 use crate::verifiers::sql::{Asked, Bench, asked};
 use crate::verifiers::{Finding, verdict};
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
 /// rounding, numbers as text); and bad otherwise, also where rows are doubled or lost or stand
 /// in another order than asked for, which relaxed semantics forgive. A query that a step only
 /// tries out is good if its result is the gold's, and has no label otherwise: it need not be
-/// the last. The value is the comparison's, 0 to 1.
+/// the last; one that returns what was written into it is neutral. The value is the comparison's, 0 to 1.
 pub struct SqlResult {
     id: VerifierId,
     environment: Arc<Environment>,
@@ -101,7 +102,11 @@ async fn hold(
     }
     let comparison = table.compare(gold, &observed);
     let (value, reason) = (comparison.value, comparison.reason.clone());
-    let finding = if comparison.strict {
+    let is_constant = asked.query.as_ref().is_some_and(Query::is_constant);
+    let finding = if comparison.strict && is_constant {
+        let reason = format!("{reason}, which was written into the query");
+        Finding::neutral(Zero::Unknown, value, reason)
+    } else if comparison.strict {
         Finding::good(value, reason)
     } else if !asked.is_answer() {
         Finding::unlabelled(value, reason)

@@ -1,15 +1,16 @@
-//! `well-formed@1`: the message is an action that could be carried out.
+//! `well-formed@2`: the message is an action that could be carried out.
 
 use async_trait::async_trait;
 
 use crate::verifiers::{Finding, Path, judge_each};
 use crate::{
-    Action, Evidence, Fault, NodeId, Observation, Seen, Sight, Tree, Verdict, Verifier,
-    VerifierError, VerifierId,
+    Action, Evidence, Fault, NodeId, Observation, Seen, Sight, Step, Tree, Verdict,
+    Verifier, VerifierError, VerifierId,
 };
 
 /// Calls a step bad if its message could not be read, or a call in it names no tool or does
-/// not fit the tool's schema. The value is whether all is well; a well-formed message gets
+/// not fit the tool's schema, or if it answers twice, or answers and calls a tool as well:
+/// whoever says two things may be right by either. The value is whether all is well; a well-formed message gets
 /// no label, for that alone is no merit.
 #[derive(Debug)]
 pub struct WellFormed {
@@ -18,7 +19,7 @@ pub struct WellFormed {
 
 impl Default for WellFormed {
     fn default() -> Self {
-        Self { id: VerifierId("well-formed@1".to_owned()) }
+        Self { id: VerifierId("well-formed@2".to_owned()) }
     }
 }
 
@@ -50,6 +51,9 @@ fn find(path: &Path<'_>) -> Option<Finding> {
         let reason = format!("the message could not be read: {reason}");
         return Some(Finding::bad(false, reason).resting_on(vec![message]));
     }
+    if let Some(reason) = hedged(step) {
+        return Some(Finding::bad(false, reason).resting_on(vec![message]));
+    }
     let unfit = |observation: &&Observation| {
         use Fault::{BadArgs, Malformed, UnknownTool};
         matches!(observation.as_fault(), Some(Malformed | UnknownTool | BadArgs))
@@ -61,6 +65,24 @@ fn find(path: &Path<'_>) -> Option<Finding> {
     let mut evidence = vec![message];
     evidence.extend(path.executions());
     Some(Finding::bad(false, reason).resting_on(evidence))
+}
+
+/// What an answering message says besides its answer, in the tags of the protocols that have
+/// any.
+fn hedged(step: &Step) -> Option<String> {
+    let Action::Answer { .. } = &step.proposal.action else { return None };
+    let text = step.proposal.text.as_str();
+    let answers: Vec<&str> = text
+        .split("<answer>")
+        .skip(1)
+        .map(|after| after.split("</answer>").next().unwrap_or("").trim())
+        .collect();
+    let (first, others) = answers.split_first()?;
+    if others.iter().any(|other| other != first) {
+        return Some(format!("the message gives {} answers", answers.len()));
+    }
+    let calls = ["<tool_call>", "<search>"].into_iter().find(|tag| text.contains(tag));
+    calls.map(|tag| format!("the message answers, and holds {tag} as well"))
 }
 
 #[cfg(test)]
@@ -87,5 +109,13 @@ mod tests {
             answer Oslo                            | - true
             ",
         );
+        for (words, expect) in [
+            ("<answer>Oslo</answer> or rather <answer>Bergen</answer>", "bad false"),
+            ("<answer>Oslo</answer> <tool_call>{}</tool_call>", "bad false"),
+            ("I think so.", "- true"),
+        ] {
+            let trajectory = format!("\nsay {words}\nanswer Oslo | {expect}\n");
+            check(&WellFormed::default(), &trajectory);
+        }
     }
 }

@@ -17,7 +17,8 @@ const NUMBERS_MAX: usize = 200;
 impl ModelVerifier {
     /// Looks for slips of unit and bound without the gold. Bad: a percentage of the problem
     /// used whole, as 20 where its row has neither 0.2 nor 100 nor 80; bounds that leave a
-    /// variable no value. Neutral: numbers of the problem that no coefficient, limit or
+    /// variable no value, or three of four numbers of the problem, and at least five, are not
+    /// in it: then it says what it was told to say. Neutral: numbers of the problem that no coefficient, limit or
     /// bound has, as they are, as a share, or as one of their complements. The value lists
     /// both. Silent where nothing is odd; probes are never bad.
     pub fn sanity(environment: Arc<Environment>) -> Self {
@@ -42,6 +43,8 @@ fn find(model: &Model<'_>, _beside: Option<&Beside>) -> Option<Finding> {
         .filter(|value| !there.iter().any(|there| stands_for(*there, *value)))
         .collect();
     let value = json!({ "percent_whole": whole, "unused": unused });
+    let written = numbers.len() >= HARD_CODED_NUMBERS_MIN
+        && unused.len() as f64 > HARD_CODED_UNUSED * numbers.len() as f64;
     let bad = match (empty, whole.first()) {
         (Some(column), _) => {
             let (lower, upper) = (column.lower, column.upper);
@@ -49,6 +52,10 @@ fn find(model: &Model<'_>, _beside: Option<&Beside>) -> Option<Finding> {
         }
         (None, Some(percent)) => format!("{percent} % is used as the number {percent}"),
         (None, None) if unused.is_empty() => return None,
+        (None, None) if written => {
+            let (unused, all) = (unused.len(), numbers.len());
+            format!("{unused} of the problem's {all} numbers are not in it: hard-coded")
+        }
         (None, None) => {
             let unused: Vec<String> = unused.iter().take(6).map(f64::to_string).collect();
             let reason =
@@ -61,6 +68,11 @@ fn find(model: &Model<'_>, _beside: Option<&Beside>) -> Option<Finding> {
         false => Finding::bad(value, bad),
     })
 }
+
+/// A problem with fewer numbers may be put into other ones.
+const HARD_CODED_NUMBERS_MIN: usize = 5;
+/// The share of a problem's numbers beyond which a model without them is another's.
+const HARD_CODED_UNUSED: f64 = 0.75;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Number {
