@@ -12,8 +12,14 @@ use crate::failure::{Failure, Kind, Result};
 /// The instructions of the shipped environment: they fit any problem of its kind.
 const PROMPT: &str = include_str!("../../../environments/or-modelling/prompt.md");
 /// The verifiers that need no gold model, which these sets have not.
-const VERIFIERS: [&str; 5] =
-    ["well-formed", "repeat", "model-solvable", "model-sanity", "answer-correct"];
+const VERIFIERS: [&str; 6] = [
+    "well-formed",
+    "repeat",
+    "model-solvable",
+    "model-sanity",
+    "answer-solved",
+    "answer-correct",
+];
 
 /// Writes an environment of these files' problems into an empty folder.
 pub(super) fn write(
