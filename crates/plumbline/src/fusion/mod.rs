@@ -1,4 +1,4 @@
-//! Fusion: from the [`features`](crate::features) of a trajectory's steps to the
+//! Fusion: from the [`features`] of a trajectory's steps to the
 //! probabilities that people would call each step bad, neutral or good.
 //!
 //! The model is small enough to read. A step's log-odds are a sum of terms, one for each thing
