@@ -200,14 +200,13 @@ async fn every_solution_prints_its_gold_and_nobody_objects() {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
-/// Every eighth task: a planted fault is run, and then run again by each verifier. All of
-/// them are planted by `plumb score mutants --environment data-analysis`.
+/// Takes minutes: a planted fault is run, and then run again by each verifier.
 #[tokio::test(flavor = "multi_thread")]
 async fn planted_faults_are_found_and_no_ops_left_alone() {
     let Some(environment) = environment() else { return };
     let tasks = tasks();
     let pairs: Vec<(&Task, &Gold)> =
-        tasks.iter().step_by(8).map(|(task, gold, _)| (task, gold)).collect();
+        tasks.iter().map(|(task, gold, _)| (task, gold)).collect();
     let score = async |pairs: &[(&Task, &Gold)], names: &[&str]| {
         let verifiers: Vec<_> =
             names.iter().map(|name| verifier(name, environment)).collect();
@@ -220,8 +219,8 @@ async fn planted_faults_are_found_and_no_ops_left_alone() {
     let rate = |effect| all.total(effect).rate().expect("some are planted");
     assert!(rate(Effect::Fault) >= 0.9, "{:#?}", all.rows);
     assert!(rate(Effect::NoOp) < 0.05, "{:#?}", all.rows);
-    assert!(all.total(Effect::Fault).planted >= 40, "{:#?}", all.rows);
-    assert!(all.total(Effect::NoOp).planted >= 40, "{:#?}", all.rows);
+    assert!(all.total(Effect::Fault).planted >= 250, "{:#?}", all.rows);
+    assert!(all.total(Effect::NoOp).planted >= 150, "{:#?}", all.rows);
     // Whether a result was computed can be seen without the gold.
     let online = score(&pairs[..2], &["python-grounded"]).await;
     let row = online.rows[&(Effect::Fault, "hard-coded")];
