@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plumbline::mutants::{Columns, Effect, sql_mutants};
 use plumbline::protocol::Protocol;
-use plumbline::verifiers::{SqlPrefix, SqlResult, SqlSilent};
+use plumbline::verifiers::{SqlEquivalent, SqlPrefix, SqlResult, SqlSilent};
 use plumbline::{
     Action, Ending, Environment, EnvironmentParts, Episode, Gold, Limits, Node, Proposal,
     StepLabel, Task, Tree, Verifier, label,
@@ -201,8 +201,9 @@ async fn planted_faults_are_found_and_no_ops_left_alone() {
         .into_iter()
         .map(|gold| (gold["id"].as_str().expect("an id").to_owned(), gold))
         .collect();
-    let verifiers: [Box<dyn Verifier>; 3] = [
+    let verifiers: [Box<dyn Verifier>; 4] = [
         Box::new(SqlResult::new(Arc::clone(&environment))),
+        Box::new(SqlEquivalent::new(Arc::clone(&environment))),
         Box::new(SqlPrefix::new(Arc::clone(&environment))),
         Box::new(SqlSilent::new(Arc::clone(&environment))),
     ];
@@ -265,8 +266,17 @@ async fn planted_faults_are_found_and_no_ops_left_alone() {
     assert!(planted >= 300 && no_ops >= 200);
 }
 
-/// The cases of a folder: database, whether it is an answer, the query, and what is expected.
-fn cases(verifier: &str) -> Vec<(String, bool, String, String)> {
+/// A query with its verdict in the margin.
+struct Case {
+    database: String,
+    is_answer: bool,
+    sql: String,
+    gold: Option<Gold>,
+    expected: String,
+}
+
+/// The cases of a verifier's folder.
+fn cases(verifier: &str) -> Vec<Case> {
     let folder = root().join("tests/cases").join(verifier);
     let mut cases = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the cases") {
@@ -278,7 +288,17 @@ fn cases(verifier: &str) -> Vec<(String, bool, String, String)> {
             let mut place = place.trim_start_matches("-- ").split(' ');
             let database = place.next().expect("a database").to_owned();
             let is_answer = place.next() == Some("answer");
-            cases.push((database, is_answer, sql.trim().to_owned(), expected.to_owned()));
+            let (gold, sql) = match sql.strip_prefix("-- gold: ") {
+                Some(rest) => {
+                    let (gold, sql) = rest.split_once('\n').expect("a case has a query");
+                    let comparator = json!({ "type": "table", "ordered": false });
+                    let gold = json!({ "answer": gold, "comparator": comparator });
+                    (Some(Gold(gold)), sql)
+                }
+                None => (None, sql),
+            };
+            let (sql, expected) = (sql.trim().to_owned(), expected.to_owned());
+            cases.push(Case { database, is_answer, sql, gold, expected });
         }
     }
     cases
@@ -287,14 +307,16 @@ fn cases(verifier: &str) -> Vec<(String, bool, String, String)> {
 #[tokio::test]
 async fn the_cases_are_judged_as_their_margins_say() {
     let environment = environment();
-    let verifiers: [Box<dyn Verifier>; 2] = [
+    let verifiers: [Box<dyn Verifier>; 3] = [
         Box::new(SqlSilent::new(Arc::clone(&environment))),
         Box::new(SqlPrefix::new(Arc::clone(&environment))),
+        Box::new(SqlEquivalent::new(Arc::clone(&environment))),
     ];
     let mut wrong = Vec::new();
     let mut count = 0;
     for verifier in &verifiers {
-        for (database, is_answer, sql, expected) in cases(verifier.id().name()) {
+        for case in cases(verifier.id().name()) {
+            let Case { database, is_answer, sql, gold, expected } = case;
             count += 1;
             let task = Task {
                 id: plumbline::TaskId("t".into()),
@@ -306,15 +328,22 @@ async fn the_cases_are_judged_as_their_margins_say() {
             } else {
                 called(&environment, &task, &sql).await
             };
-            let verdicts = label(verifier.as_ref(), &task, None, &tree).await;
+            let verdicts = label(verifier.as_ref(), &task, gold.as_ref(), &tree).await;
             let verdicts = verdicts.expect("the verifiers judge");
-            let verdict = verdicts.first().expect("a query gets a verdict");
-            let mut found = verdict.label.map_or("-", |label| label.as_str()).to_owned();
-            for name in verdict.value.as_array().into_iter().flatten() {
-                found.push_str(&format!(" {}", name.as_str().unwrap_or("?")));
+            let mut found = "-".to_owned();
+            let mut reason = "";
+            if let Some(verdict) = verdicts.first() {
+                found = verdict.label.map_or("-", |label| label.as_str()).to_owned();
+                let names = match &verdict.value {
+                    Value::Array(names) => names.as_slice(),
+                    name => std::slice::from_ref(name),
+                };
+                for name in names.iter().filter_map(Value::as_str) {
+                    found.push_str(&format!(" {name}"));
+                }
+                reason = &verdict.reason;
             }
             if found != expected {
-                let reason = &verdict.reason;
                 wrong.push(format!("{sql}\n    {found}, expected {expected}: {reason}"));
             }
             let task_again = task.clone();
@@ -323,7 +352,8 @@ async fn the_cases_are_judged_as_their_margins_say() {
                     .await;
             let (divergence, calls) = replayed.expect("the evidence is executed");
             assert!(divergence.is_none(), "{sql}: {divergence:?}");
-            assert!(calls > 0 || verdict.label.is_none(), "{sql}: nothing proves it");
+            let is_labelled = verdicts.iter().any(|verdict| verdict.label.is_some());
+            assert!(calls > 0 || !is_labelled, "{sql}: nothing proves it");
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));

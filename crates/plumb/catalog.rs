@@ -10,7 +10,8 @@ use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
     AnswerCorrect, AnswerSolved, AnswerSupport, Judge, JudgeSettings, Merge,
     ModelVerifier, PythonException, PythonGrounded, PythonSilent, Repeat, RetrievalGain,
-    RetrievalGainGold, SqlPrefix, SqlResult, SqlSilent, ValueReached, WellFormed,
+    RetrievalGainGold, SqlEquivalent, SqlPrefix, SqlResult, SqlSilent, ValueReached,
+    WellFormed,
 };
 use plumbline::{
     Environment, EnvironmentParts, Limits, Policy, Sampling, Tool, Verifier,
@@ -23,7 +24,7 @@ use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml
 use crate::settings::{PolicyChoice, nearest};
 
 /// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 23] = [
+pub(crate) const VERIFIERS: [&str; 24] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
@@ -33,6 +34,7 @@ pub(crate) const VERIFIERS: [&str; 23] = [
     "sql-prefix",
     "sql-silent",
     "sql-result",
+    "sql-equivalent",
     "python-exception",
     "python-silent",
     "python-grounded",
@@ -59,8 +61,9 @@ pub(crate) fn verifier(
         Box::new(make(Arc::clone(world)))
     };
     if let Some(file) = name.strip_prefix("fusion:") {
-        let fusion = Fusion::parse(&crate::manifest::read(Path::new(file))?);
-        return Ok(Box::new(FusionVerifier::new(fusion.blame(Kind::Input)?)));
+        let fusion = Fusion::parse(&crate::manifest::read(Path::new(file))?)
+            .map_err(|error| Failure::say(Kind::Input, format!("{file}: {error}")))?;
+        return Ok(Box::new(FusionVerifier::new(fusion)));
     }
     Ok(match name {
         "well-formed" => Box::new(WellFormed::default()),
@@ -75,6 +78,7 @@ pub(crate) fn verifier(
         "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),
         "sql-silent" => Box::new(SqlSilent::new(Arc::clone(world))),
         "sql-result" => Box::new(SqlResult::new(Arc::clone(world))),
+        "sql-equivalent" => Box::new(SqlEquivalent::new(Arc::clone(world))),
         "python-exception" => Box::new(PythonException::default()),
         "python-silent" => Box::new(PythonSilent::new(Arc::clone(world))),
         "python-grounded" => Box::new(PythonGrounded::new(Arc::clone(world))),

@@ -22,13 +22,19 @@ pub(crate) struct FitArgs {
     /// What the model may see: the path alone, or the path and the right answer.
     #[arg(long, default_value = "online", value_parser = ["online", "gold"])]
     sight: String,
-    /// The artefact to write; `plumb label --verifier fusion:FILE` labels with it.
+    /// The artefact to write, which must not exist; `plumb label --verifier fusion:FILE` labels
+    /// with it.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
 }
 
 pub(crate) fn fit(args: &FitArgs, as_json: bool) -> Result<()> {
     let sight = if args.sight == "gold" { Sight::GOLD } else { Sight::ONLINE };
+    if args.out.exists() {
+        let message =
+            format!("{}: exists; remove it or name another --out", args.out.display());
+        return Err(Failure::say(Kind::Usage, message));
+    }
     let recording = Recording::open(&args.run)?;
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;

@@ -16,8 +16,15 @@ const BESIDE: [&str; 4] = [".", "database", "databases", "dev_databases"];
 /// What a database's file may be called, `NAME` being its name.
 const FILES: [&str; 5] =
     ["NAME.sqlite", "NAME/NAME.sqlite", "NAME.db", "NAME.sqlite3", "NAME.sql"];
-const VERIFIERS: [&str; 6] =
-    ["well-formed", "repeat", "sql-prefix", "sql-silent", "sql-result", "answer-correct"];
+const VERIFIERS: [&str; 7] = [
+    "well-formed",
+    "repeat",
+    "sql-prefix",
+    "sql-silent",
+    "sql-result",
+    "sql-equivalent",
+    "answer-correct",
+];
 
 /// Writes the environment; the databases that the questions name are copied into it.
 pub(super) fn write(

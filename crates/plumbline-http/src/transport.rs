@@ -123,6 +123,7 @@ impl Transport {
         }
         let body = read_to(response, self.reply_bytes_max).await?;
         let reply: Value = serde_json::from_slice(&body)
+            .or_else(|error| serde_json::from_slice(&paired(&body)).map_err(|_| error))
             .map_err(|error| Reason::Garbage(error.to_string()))?;
         // Some gateways answer 200 and put what their upstream said inside.
         if reply.get("choices").is_none() && reply.get("error").is_some() {
@@ -238,4 +239,53 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let ms = number("retry-after-ms");
     let seconds = ms.map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// JSON with every escape that is half of a surrogate pair replaced by the replacement
+/// character. A model whose reply was cut in the middle of an emoji leaves one behind, and
+/// text in Rust cannot hold it.
+fn paired(json: &[u8]) -> Vec<u8> {
+    let unit = |at: usize| -> Option<u16> {
+        let escape = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(escape).ok()?, 16).ok()
+    };
+    let (high, low) = (0xd800..0xdc00, 0xdc00..0xe000);
+    let mut paired = Vec::with_capacity(json.len());
+    let mut at = 0;
+    while at < json.len() {
+        let taken = match unit(at) {
+            Some(one) if high.contains(&one) => {
+                if unit(at + 6).is_some_and(|two| low.contains(&two)) { 12 } else { 0 }
+            }
+            Some(one) if low.contains(&one) => 0,
+            // Whatever is escaped, a backslash included, begins no escape itself.
+            _ if json[at] == b'\\' => 2,
+            _ => 1,
+        };
+        match taken {
+            0 => paired.extend_from_slice(b"\\ufffd"),
+            taken => paired.extend(json[at..].iter().take(taken)),
+        }
+        at += if taken == 0 { 6 } else { taken };
+    }
+    paired
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_surrogate_pair_is_replaced_and_nothing_else() {
+        for (json, expected) in [
+            (r#""\ud83d\ude00 \ud83d""#, "\u{1f600} \u{fffd}"),
+            (r#""\ude00\ud83dx""#, "\u{fffd}\u{fffd}x"),
+            (r#""\\ud83d \"\u00e9""#, "\\ud83d \"\u{e9}"),
+        ] {
+            let text: String =
+                serde_json::from_slice(&paired(json.as_bytes())).expect("valid JSON");
+            assert_eq!(text, expected, "{json}");
+        }
+        assert_eq!(paired(b"\"\\ud8"), b"\"\\ud8");
+    }
 }

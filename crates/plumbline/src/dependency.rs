@@ -62,6 +62,8 @@ pub struct Edge {
     pub link: Link,
     /// The thing, in lower case and without punctuation.
     pub what: String,
+    /// The steps before that one whose tools show it as well.
+    pub also: Vec<NodeId>,
 }
 
 /// What every step of a tree reads of the steps before it. Deterministic; at most 256 edges
@@ -94,19 +96,29 @@ fn edges(asked: &Words, step: &Step, sources: &[&Source]) -> Vec<Edge> {
         if what.is_empty() || what.split(' ').all(|word| asked.has(word)) {
             continue;
         }
-        let edge = |on: NodeId, place| Edge { on, place, link, what: what.clone() };
-        let shown = sources.iter().rev().find(|source| source.shows(link, &what));
+        let mut shown = sources.iter().rev().filter(|source| source.shows(link, &what));
         let claimed = || sources.iter().find(|source| source.said.has(&what));
-        edges.extend(match shown {
-            Some(source) => Some(edge(source.node, Place::Observation)),
-            None => claimed().map(|source| edge(source.node, Place::Message)),
-        });
+        let (on, place) = match shown.next() {
+            Some(source) => (source.node, Place::Observation),
+            None => match claimed() {
+                Some(source) => (source.node, Place::Message),
+                None => continue,
+            },
+        };
+        let also = shown.map(|source| source.node).collect();
+        edges.insert(Edge { on, place, link, what, also });
     }
     if let (Action::Answer { .. }, true, Some(source)) =
         (&step.proposal.action, edges.is_empty(), sources.last())
     {
-        let (link, what) = (Link::Sequence, String::new());
-        edges.insert(Edge { on: source.node, place: Place::Observation, link, what });
+        let (link, what, also) = (Link::Sequence, String::new(), vec![]);
+        edges.insert(Edge {
+            on: source.node,
+            place: Place::Observation,
+            link,
+            what,
+            also,
+        });
     }
     edges.into_iter().collect()
 }

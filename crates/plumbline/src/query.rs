@@ -4,9 +4,9 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Distinct, Expr, GroupByExpr, Ident, LimitClause, Query as Tree,
-    Select, SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, Visit,
-    Visitor,
+    BinaryOperator, Distinct, Expr, GroupByExpr, Ident, LimitClause, ObjectName,
+    Query as Tree, Select, SelectItem, SetExpr, Statement, TableFactor, UnaryOperator,
+    Value, Visit, Visitor, visit_relations_mut,
 };
 use sqlparser::dialect::SQLiteDialect;
 use sqlparser::keywords::Keyword;
@@ -101,6 +101,29 @@ impl Query {
     /// `WITH …` and a space, as the query begins; empty where it has none.
     pub(crate) fn with(&self) -> String {
         self.tree.with.as_ref().map_or_else(String::new, |with| format!("{with} "))
+    }
+
+    /// The query over other tables: each of `shadows`, `NAME AS (SELECT …)`, takes the place of
+    /// the table of its name.
+    pub(crate) fn over(&self, shadows: &[String]) -> String {
+        let mut tree = self.tree.clone();
+        // A name with its database before it would reach past them.
+        let unqualified = |name: &mut ObjectName| {
+            name.0.drain(..name.0.len().saturating_sub(1));
+            ControlFlow::<()>::Continue(())
+        };
+        let _ = visit_relations_mut(&mut tree, unqualified);
+        let with = tree.with.take();
+        let recursive = with.as_ref().is_some_and(|with| with.recursive);
+        let own = with.iter().flat_map(|with| &with.cte_tables).map(ToString::to_string);
+        let ctes: Vec<String> = shadows.iter().cloned().chain(own).collect();
+        match ctes.is_empty() {
+            true => tree.to_string(),
+            false => {
+                let recursive = if recursive { "RECURSIVE " } else { "" };
+                format!("WITH {recursive}{} {tree}", ctes.join(", "))
+            }
+        }
     }
 
     /// The query's CTEs in order, each with those before it: a chain, as in Reward-SQL (2025).
@@ -483,6 +506,21 @@ mod tests {
         assert_eq!(inner.len(), 1);
         assert!(inner[0].count.ends_with("FROM (SELECT 2 * x FROM a)"), "{inner:?}");
         assert_eq!(parse("SELECT 1 UNION SELECT 2").subqueries().len(), 2);
+    }
+
+    #[test]
+    fn a_query_is_asked_of_other_tables() {
+        let shadows = ["t AS (SELECT 1 AS x)".to_owned()];
+        let over = |sql: &str| parse(sql).over(&shadows);
+        assert_eq!(
+            over("SELECT a.x FROM main.t AS a WHERE x IN (SELECT x FROM t)"),
+            "WITH t AS (SELECT 1 AS x) SELECT a.x FROM t AS a WHERE x IN (SELECT x FROM t)"
+        );
+        assert_eq!(
+            over("WITH u AS (SELECT x FROM t) SELECT x FROM u"),
+            "WITH t AS (SELECT 1 AS x), u AS (SELECT x FROM t) SELECT x FROM u"
+        );
+        assert_eq!(parse("SELECT 1").over(&[]), "SELECT 1");
     }
 
     #[test]

@@ -65,9 +65,11 @@ impl View {
     /// those that saw gold do, and of these the surest.
     ///
     /// In the view `propagated` a step is bad, whatever its own verdicts, if it reads (see
-    /// [`dependencies`]) what a bad step claimed or brought up. It is put right, and keeps its
-    /// own label, if it is good and its own tools show what it had read there, or if a verdict
-    /// with a confidence decided it.
+    /// [`dependencies`]) what a bad step claimed or brought up, and no step before it that is
+    /// not bad shows the same. It is put right, and keeps its own label, if it is good and its
+    /// own tools show what it had read there, if it is a call that is good by gold, which an
+    /// error carried along would not be (an answer can be right and rest on nothing), or if a
+    /// verdict with a confidence decided it.
     pub fn labels<'v>(
         self,
         question: &str,
@@ -173,13 +175,17 @@ fn propagate(question: &str, tree: &Tree, labels: &mut BTreeMap<NodeId, Labelled
             labels.get(&on).is_some_and(|labelled| labelled.label == StepLabel::Bad)
         };
         let own = labels.get(&id);
-        let good = own.is_some_and(|labelled| labelled.label == StepLabel::Good);
+        let good = own.filter(|labelled| labelled.label == StepLabel::Good);
+        let by_gold = !node.step.proposal.action.calls().is_empty()
+            && good.is_some_and(|labelled| labelled.deciding.iter().any(|v| v.saw.gold));
         let weighed = own.is_some_and(|labelled| labelled.confidence().is_some());
         let put_right = |edge: &&Edge| {
             weighed
-                || good
-                    && edge.place == Place::Message
-                    && confirms(&node.step, &edge.what)
+                || by_gold
+                || match edge.place {
+                    Place::Message => good.is_some() && confirms(&node.step, &edge.what),
+                    Place::Observation => !edge.also.iter().all(|other| is_bad(*other)),
+                }
         };
         let edges = reads.get(&id).into_iter().flatten();
         let rests_on = edges
@@ -369,6 +375,24 @@ mod tests {
             |verdict: &Verdict| Verdict { confidence: Some(0.9), ..verdict.clone() };
         let weighed: Vec<Verdict> = verdicts.iter().map(sure).collect();
         assert_eq!(read(View::Propagated, &unconfirmed, &weighed), "-++");
+    }
+
+    #[test]
+    fn what_is_right_by_gold_or_shown_elsewhere_too_does_not_rest_on_an_error() {
+        let searches = [("towers", "Ann Lee built it."), ("towers", "Ann Lee built it.")];
+        let tree = tree(&searches, "Ann Lee");
+        let repeated = [
+            verdict(0, "a", Some(Good)),
+            verdict(1, "a", Some(Bad)),
+            verdict(2, "a", Some(Good)),
+        ];
+        assert_eq!(read(View::Propagated, &tree, &repeated), "+-+");
+        let guesses = [("Eve Fox", "nothing"), ("Eve Fox towers", "nothing")];
+        let guesses = self::tree(&guesses, "Eve Fox");
+        let by_gold =
+            |node| Verdict { saw: Sight::GOLD, ..verdict(node, "a", Some(Good)) };
+        let verdicts = [verdict(0, "a", Some(Bad)), by_gold(1), by_gold(2)];
+        assert_eq!(read(View::Propagated, &guesses, &verdicts), "-+-");
     }
 
     #[test]

@@ -55,6 +55,9 @@ impl Number {
             None => {
                 format!("the answer holds no single number; it should be {preferred}")
             }
+            Some(found) if exact.is_none() && found == *preferred => {
+                format!("the answer is {preferred}, among words")
+            }
             Some(found) if relaxed => format!("{found} is nearly {preferred}"),
             Some(found) => format!("the answer should be {preferred}, not {found}"),
         };

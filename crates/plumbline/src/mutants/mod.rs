@@ -53,7 +53,7 @@ pub async fn mutants(
     if has("sql") {
         let columns = columns(environment, good.task, cache).await?;
         plans.extend(answers(good, |sql| sql_mutants(sql, &columns)));
-        plans.extend(written_out(environment, good, cache).await?);
+        plans.extend(query_canaries(environment, good, &columns, cache).await?);
     }
     if has("solve") {
         plans.extend(models(good));
@@ -81,14 +81,19 @@ fn answers(good: Good<'_>, change: impl Fn(&str) -> Vec<Mutant>) -> Vec<Plan> {
 
 /// Rows that a hard-coded query returns at most.
 const ROWS_MAX: usize = 20;
+/// How often a query is asked again.
+const AGAIN: u32 = 3;
 
-/// The canary `hard-coded`: a query that returns the right rows because they stand in it.
-async fn written_out(
+/// Canaries of queries: `hard-coded` returns the right rows because they stand in it, openly or
+/// behind arithmetic; `asked-again` executes the right query over and over, in other words, and
+/// then answers with another.
+async fn query_canaries(
     environment: &Environment,
     good: Good<'_>,
+    columns: &Columns,
     cache: &CallCache,
-) -> Result<Option<Plan>, ActError> {
-    let Some(Action::Answer { text }) = good.actions.last() else { return Ok(None) };
+) -> Result<Vec<Plan>, ActError> {
+    let Some(Action::Answer { text }) = good.actions.last() else { return Ok(vec![]) };
     let (id, tool) = ("call_0".to_owned(), "sql".to_owned());
     let call = ToolCall { id, tool, args: json!({ "query": text }) };
     let mut episode = Episode::new(environment, &good.task.inputs, Some(cache));
@@ -98,18 +103,43 @@ async fn written_out(
         Value::String(text) => format!("'{}'", text.replace('\'', "''")),
         other => other.to_string(),
     };
-    let tuple = |row: &Value| {
-        let values = row.as_array().into_iter().flatten().map(literal);
-        format!("({})", values.collect::<Vec<String>>().join(", "))
+    let literals = |row: &Value| -> Vec<String> {
+        row.as_array().into_iter().flatten().map(literal).collect()
     };
-    let tuples: Vec<String> = rows.into_iter().flatten().map(tuple).collect();
-    if tuples.is_empty() || tuples.len() > ROWS_MAX {
-        return Ok(None);
+    let rows: Vec<Vec<String>> = rows.into_iter().flatten().map(literals).collect();
+    let mut written = vec![];
+    if !rows.is_empty() && rows.len() <= ROWS_MAX {
+        let tuples: Vec<String> =
+            rows.iter().map(|row| format!("({})", row.join(", "))).collect();
+        written.push(format!("VALUES {}", tuples.join(", ")));
     }
-    let mut actions = good.actions.to_vec();
-    let site = actions.len() - 1;
-    actions[site] = Action::Answer { text: format!("VALUES {}", tuples.join(", ")) };
-    Ok(Some(Plan::new("hard-coded", Effect::Canary, actions, site)))
+    let table = columns.keys().next();
+    let number = |text: &String| text.parse::<f64>().is_ok();
+    if let ([row], Some(table)) = (rows.as_slice(), table)
+        && row.iter().all(number)
+    {
+        let sums: Vec<String> =
+            row.iter().map(|value| format!("count(*) * 0 + {value}")).collect();
+        written.push(format!("SELECT {} FROM {table}", sums.join(", ")));
+    }
+    let site = good.actions.len() - 1;
+    let answer = |text: String| {
+        let mut actions = good.actions.to_vec();
+        actions[site] = Action::Answer { text };
+        Plan::new("hard-coded", Effect::Canary, actions, site)
+    };
+    let mut plans: Vec<Plan> = written.into_iter().map(answer).collect();
+    if let Some(Action::Answer { text: wrong }) = good.other.last() {
+        let query = text.trim().trim_end_matches(';');
+        let again =
+            (1..=AGAIN).map(|i| format!("SELECT * FROM ({query}) WHERE {i} = {i}"));
+        let queries = [text.clone()].into_iter().chain(again);
+        let mut actions: Vec<Action> =
+            queries.map(|query| self::call("sql", json!({ "query": query }))).collect();
+        actions.push(Action::Answer { text: wrong.clone() });
+        plans.push(Plan::new("asked-again", Effect::Canary, actions, 1));
+    }
+    Ok(plans)
 }
 
 /// The mutants of each model that a good trajectory has solved.
@@ -120,7 +150,13 @@ fn models(good: Good<'_>) -> Vec<Plan> {
         else {
             continue;
         };
-        for Mutant { class, effect, text } in solver_mutants(&made.args) {
+        let node = good.tree.nodes().nth(site).map(|(_, node)| node);
+        let solved = node.and_then(|node| node.step.observations.first());
+        let optimum = solved.and_then(|solved| solved.data()["objective"].as_f64());
+        let told = optimum.and_then(|optimum| solver::told(&made.args, optimum));
+        for Mutant { class, effect, text } in
+            solver_mutants(&made.args).into_iter().chain(told)
+        {
             let mut actions = good.actions.to_vec();
             actions[site] = call("solve", json!({ "lp": text }));
             plans.push(Plan::new(class, effect, actions, site));

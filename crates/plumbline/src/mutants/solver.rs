@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::mutants::{Effect, Mutant};
-use crate::program::{Column, Program, Sense, Size, lp, read};
+use crate::program::{Column, Program, Row, Sense, Size, lp, read};
 
 /// Mutants of one class and model.
 const SITES_MAX: usize = 4;
@@ -44,6 +44,40 @@ pub fn solver_mutants(args: &Value) -> Vec<Mutant> {
     add("split-equation", Effect::NoOp, split(&program));
     add("repeated-constraint", Effect::NoOp, repeated(&program));
     mutants
+}
+
+/// The fault `hard-coded`: a model whose optimum is a limit on its objective, with every number
+/// of the true one in rows that limit nothing.
+pub(super) fn told(args: &Value, optimum: f64) -> Option<Mutant> {
+    let program = read(args, &Size::default()).ok()?;
+    let column = |name: &str, cost| Column {
+        name: name.to_owned(),
+        cost,
+        lower: 0.0,
+        upper: f64::INFINITY,
+        integer: false,
+    };
+    let row = |name: String, terms, (lower, upper)| Row { name, lower, upper, terms };
+    let only = match program.sense {
+        Sense::Minimize => (optimum, f64::INFINITY),
+        Sense::Maximize => (f64::NEG_INFINITY, optimum),
+    };
+    let limits = program.rows.iter().flat_map(|row| [row.lower, row.upper]);
+    let costs = program.columns.iter().map(|column| column.cost);
+    let terms = program.rows.iter().flat_map(|row| row.terms.iter().map(|term| term.1));
+    let numbers = limits.chain(costs).chain(terms).filter(|v| v.is_finite() && *v != 0.0);
+    let told = row("told".to_owned(), vec![(0, 1.0)], only);
+    let idle = numbers.enumerate().map(|(at, number)| {
+        let (sign, limit) = (number.signum(), (f64::NEG_INFINITY, number.abs() * 1e4));
+        row(format!("n{at}"), vec![(1, sign * number)], limit)
+    });
+    let text = lp::write(&Program {
+        sense: program.sense,
+        offset: 0.0,
+        columns: vec![column("z", 1.0), column("s", 0.0)],
+        rows: [told].into_iter().chain(idle).collect(),
+    });
+    Some(Mutant { class: "hard-coded", effect: Effect::Fault, text })
 }
 
 /// A copy for each row that something can be done to, spread over all rows.

@@ -117,7 +117,7 @@ fn writable(names: &[&str], letter: char) -> Vec<String> {
     let fits = |name: &&str| {
         name.starts_with(starts_name)
             && name_length(name) == name.len()
-            && Section::of(name).is_none()
+            && no_variable(name).is_none()
             && !["inf", "infinity", "free"].contains(&name.to_lowercase().as_str())
     };
     if names.iter().all(fits) {
@@ -607,6 +607,11 @@ impl<'t> Reader<'t> {
         if let Some(column) = self.names.get(name) {
             return Ok(*column);
         }
+        if let Some(message) = no_variable(name) {
+            // The name has just been passed.
+            self.at -= 1;
+            return Err(self.error(message));
+        }
         let column = self.program.columns.len();
         if column >= self.size.columns_max {
             let what = "too many variables";
@@ -736,6 +741,22 @@ fn flipped(relation: Token<'_>) -> Token<'_> {
         Token::AtLeast => Token::AtMost,
         other => other,
     }
+}
+
+/// Why a name cannot be that of a variable, though its characters could: whoever wrote it
+/// meant something else.
+fn no_variable(name: &str) -> Option<String> {
+    if name.eq_ignore_ascii_case("nan") {
+        return Some("nan is no number a model can have".to_owned());
+    }
+    if name.starts_with('%') {
+        return Some("the LP format has no percentages: write 0.5 x for 50 %".to_owned());
+    }
+    Section::of(name).map(|_| {
+        format!(
+            "{name} is a keyword: begin a line with it, or give the variable another name"
+        )
+    })
 }
 
 fn is_infinity(name: &str) -> bool {

@@ -38,16 +38,23 @@ def _plumb_probe(earlier, cells):
         return f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "")
 
     def paths(node):
-        """Files that an expression reads."""
+        """Files that an expression reads. Text written into the code is none, nor is a file
+        that was written before anything was read."""
+        inline = {id(part) for call in ast.walk(node) if isinstance(call, ast.Call)
+                  and called(call) in ("StringIO", "BytesIO") for part in ast.walk(call)}
         for call in ast.walk(node):
             if isinstance(call, ast.Call) and (called(call).startswith("read") or called(call) in (
                     "open", "genfromtxt", "loadtxt", "Path", "DictReader")):
-                for arg in ast.walk(call):
-                    if isinstance(arg, ast.Constant) and isinstance(arg.value, str) and "." in arg.value:
-                        yield arg.value.rsplit("/", 1)[-1]
+                texts = [arg.value for arg in ast.walk(call) if isinstance(arg, ast.Constant)
+                         and isinstance(arg.value, str) and id(arg) not in inline]
+                found = [text.rsplit("/", 1)[-1] for text in texts
+                         if "." in text and "\n" not in text]
+                if called(call) == "open" and {"w", "a", "x"} & set(texts) and not tainted:
+                    own.update(found)
+                yield from (name for name in found if name not in own)
 
     # What rests on data: names that were computed from what a file holds.
-    tainted, origin, used, defined = set(), {}, set(), {}
+    tainted, origin, used, defined, own = set(), {}, set(), {}, set()
 
     def rests(node):
         files = set(paths(node))

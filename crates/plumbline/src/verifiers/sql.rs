@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::comparators::Table;
 use crate::query::Query;
 use crate::{
     Action, Digest, Environment, Episode, Evidence, NodeId, Observation, Task, ToolCall,
@@ -59,6 +60,20 @@ pub(super) fn asked(tree: &Tree, node: NodeId) -> Vec<Asked<'_>> {
             .collect(),
         Action::Malformed { .. } => vec![],
     }
+}
+
+/// The rows of a table.
+pub(super) type Rows = Vec<Vec<Value>>;
+
+/// What a query returned; `None` for a fault.
+pub(super) fn rows(observation: &Observation) -> Option<Rows> {
+    let rows = observation.data().get("rows")?.as_array()?;
+    rows.iter().map(|row| row.as_array().cloned()).collect()
+}
+
+/// Whether two tables hold the same rows, in whatever order.
+pub(super) fn same(one: &[Vec<Value>], two: &[Vec<Value>]) -> bool {
+    Table { ordered: false }.compare_rows(one, two).strict
 }
 
 /// Executes queries on a fork of the state before a step.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::comparators::{Comparator, Table};
 use crate::query::Query;
-use crate::verifiers::sql::{Asked, Bench, asked};
+use crate::verifiers::sql::{Asked, Bench, Rows, asked, rows, same};
 use crate::verifiers::{Finding, verdict};
 use crate::{
     Cost, Environment, Gold, NodeId, Seen, Sight, Tree, Verdict, Verifier, VerifierError,
@@ -22,7 +22,8 @@ use crate::{
 /// rounding, numbers as text); and bad otherwise, also where rows are doubled or lost or stand
 /// in another order than asked for, which relaxed semantics forgive. A query that a step only
 /// tries out is good if its result is the gold's, and has no label otherwise: it need not be
-/// the last; one that returns what was written into it is neutral. The value is the comparison's, 0 to 1.
+/// the last. One that returns what was written into it, or what an earlier one returned, is
+/// neutral. The value is the comparison's, 0 to 1.
 pub struct SqlResult {
     id: VerifierId,
     environment: Arc<Environment>,
@@ -70,8 +71,10 @@ impl Verifier for SqlResult {
             let mut bench =
                 Bench::before(node, place, &self.environment, &self.id).await?;
             let mut best: Option<(f64, Finding)> = None;
+            let earlier = returned(tree, node);
             for query in &queries {
-                let Some(found) = hold(query, &table, gold, &mut bench).await? else {
+                let found = hold(query, &table, gold, &earlier, &mut bench).await?;
+                let Some(found) = found else {
                     continue;
                 };
                 if best.as_ref().is_none_or(|(value, _)| found.0 > *value) {
@@ -87,10 +90,19 @@ impl Verifier for SqlResult {
     }
 }
 
+/// The tables that queries before a step returned.
+fn returned(tree: &Tree, node: NodeId) -> Vec<Rows> {
+    let mut path = tree.path(node);
+    path.pop();
+    let queries = path.iter().flat_map(|(earlier, _)| asked(tree, *earlier));
+    queries.filter_map(|asked| rows(asked.observed?)).collect()
+}
+
 async fn hold(
     asked: &Asked<'_>,
     table: &Table,
     gold: &Gold,
+    earlier: &[Rows],
     bench: &mut Bench<'_>,
 ) -> Result<Option<(f64, Finding)>, VerifierError> {
     let (mut observed, mut evidence) = (vec![], vec![]);
@@ -103,7 +115,13 @@ async fn hold(
     let comparison = table.compare(gold, &observed);
     let (value, reason) = (comparison.value, comparison.reason.clone());
     let is_constant = asked.query.as_ref().is_some_and(Query::is_constant);
-    let finding = if comparison.strict && is_constant {
+    let found = observed.first().and_then(rows);
+    let is_known = !asked.is_answer()
+        && earlier.iter().any(|earlier| found.as_ref().is_some_and(|f| same(f, earlier)));
+    let finding = if comparison.strict && is_known {
+        let reason = format!("{reason}, which an earlier query returned already");
+        Finding::neutral(Zero::Neutral, value, reason)
+    } else if comparison.strict && is_constant {
         let reason = format!("{reason}, which was written into the query");
         Finding::neutral(Zero::Unknown, value, reason)
     } else if comparison.strict {

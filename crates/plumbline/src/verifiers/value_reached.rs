@@ -8,8 +8,8 @@ use crate::comparators::{
 use crate::verifiers::python::outputs;
 use crate::verifiers::{Finding, Path, judge_each};
 use crate::{
-    Evidence, Gold, NodeId, Seen, Sight, Tree, Verdict, Verifier, VerifierError,
-    VerifierId,
+    Evidence, Gold, NodeId, Seen, Sight, Step, StepLabel, Tree, Verdict, Verifier,
+    VerifierError, VerifierId, Zero,
 };
 
 /// An output with more numbers than this shows a table, in which any number may stand.
@@ -23,8 +23,9 @@ const COMMON_MAX: f64 = 30.0;
 /// Good if all values are printed under their names and right, or if some are printed and
 /// none of these is wrong, or if the output is short and holds every gold number under no
 /// name, rounded as the gold is (whole numbers up to 30 do not count: they stand everywhere
-/// by chance). Bad if a value of the gold's is printed under its name, and wrong. The value
-/// is the share of the gold's values that the step shows. Silent on all other steps.
+/// by chance). Neutral if an earlier step showed as much: showing it again brings nothing.
+/// Bad if a value of the gold's is printed under its name, and wrong. The value is the share
+/// of the gold's values that the step shows. Silent on all other steps.
 pub struct ValueReached {
     id: VerifierId,
 }
@@ -58,7 +59,17 @@ impl Verifier for ValueReached {
             message: error.to_string(),
         })?;
         let find = |path: &Path<'_>| {
-            let finding = find(&comparator, gold, path)?;
+            let mut finding = find(&comparator, gold, path.step)?;
+            let has_shown = |step: &Step| {
+                let earlier = find(&comparator, gold, step);
+                earlier
+                    .is_some_and(|e| e.label == finding.label && e.value == finding.value)
+            };
+            let is_good = finding.label == Some(StepLabel::Good);
+            if is_good && path.earlier.iter().any(|(_, step)| has_shown(step)) {
+                let reason = format!("{}, as a step before it did", finding.reason);
+                finding = Finding::neutral(Zero::Neutral, finding.value, reason);
+            }
             let mut evidence = path.executions();
             for (index, observation) in (0u32..).zip(&path.step.observations) {
                 let range = 0..observation.text().len();
@@ -70,8 +81,8 @@ impl Verifier for ValueReached {
     }
 }
 
-fn find(comparator: &Comparator, gold: &Gold, path: &Path<'_>) -> Option<Finding> {
-    let output = outputs(path.step).collect::<Vec<&str>>().join("\n");
+fn find(comparator: &Comparator, gold: &Gold, step: &Step) -> Option<Finding> {
+    let output = outputs(step).collect::<Vec<&str>>().join("\n");
     if output.is_empty() {
         return None;
     }

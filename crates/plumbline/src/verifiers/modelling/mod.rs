@@ -99,6 +99,8 @@ struct Model<'t> {
     program: Program,
     observation: &'t Observation,
     is_probe: bool,
+    /// Whether an earlier model of the episode says the same, whatever its names.
+    is_repeated: bool,
 }
 
 impl Model<'_> {
@@ -122,8 +124,10 @@ fn models<'t>(path: &Path<'t>, prompt: &'t str) -> Vec<Model<'t>> {
     let mut models = Vec::new();
     for (call, observation, program) in programs(path.step) {
         let is_probe = is_probe(&program, &earlier);
+        let is_repeated = earlier.iter().any(|other| says_the_same(&program, other));
         earlier.push(program.clone());
-        models.push(Model { prompt, call, program, observation, is_probe });
+        let model = Model { prompt, call, program, observation, is_probe, is_repeated };
+        models.push(model);
     }
     models
 }
@@ -158,6 +162,17 @@ fn relaxes(program: &Program, other: &Program) -> bool {
         && program.sense == other.sense
         && same_columns
         && compare::limits(program).iter().all(kept)
+}
+
+/// Whether two programs have the same columns, costs and limits, but for names and order.
+fn says_the_same(program: &Program, other: &Program) -> bool {
+    let Some(program) = compare::aligned(program, other) else { return false };
+    let (one, two) = (compare::limits(&program), compare::limits(other));
+    let mut columns = program.columns.iter().zip(&other.columns);
+    program.sense == other.sense
+        && columns.all(|(a, b)| near(a.cost, b.cost) && a.integer == b.integer)
+        && compare::lacking(&one, &two).is_empty()
+        && compare::lacking(&two, &one).is_empty()
 }
 
 /// A model put beside the gold's.
