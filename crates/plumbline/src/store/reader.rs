@@ -23,7 +23,8 @@ const LINE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const READ_BYTES: usize = 256 * 1024;
 
 /// What is said of a file that does not begin as ours do.
-pub(super) const UNTITLED: &str = "the file's first line must say its format: it is not whole";
+pub(super) const UNTITLED: &str =
+    "the file's first line must say its format: it is not whole";
 
 /// Why a run cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -196,7 +197,9 @@ pub(super) fn judge(
             let verdicts = verdicts.into_owned();
             if let Some(stray) = verdicts.iter().find(|v| v.node.0 >= nodes) {
                 let node = stray.node;
-                return Err(bad(format!("a verdict on node {node} of a tree of {nodes}")));
+                return Err(bad(format!(
+                    "a verdict on node {node} of a tree of {nodes}"
+                )));
             }
             judged.insert(task.into_owned(), JudgedTree { nodes, shown, verdicts });
         }
