@@ -373,3 +373,6 @@ impl FromStr for Format {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
