@@ -12,7 +12,7 @@ use plumbline::export::{
     Advantages, Format, Group, Rewards, Rows, Settings, Zeros, agent_process_bench,
     declaration, openai_chat,
 };
-use plumbline::import::Origin;
+use plumbline::import::{Origin, TrajectoryFormat};
 use plumbline::store::{Index, each_origin};
 use plumbline::{
     CallCache, Environment, Gold, NodeId, Outcome, Step, Task, TaskId, Tree, Verdict,
@@ -21,6 +21,7 @@ use plumbline::{
 use serde_json::Value;
 
 use crate::failure::{Failure, Kind, Result};
+use crate::import::trajectories::source;
 use crate::label::{environment_of, named, tasks_of, unknown_task, view};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
@@ -123,8 +124,7 @@ pub(crate) async fn export(args: &ExportArgs, json: bool) -> Result<()> {
     let run = Run::open(args, &index, view, only, json).await?;
     let mut tally = Tally::default();
     let mut files = Files::create(&args.out, args.format)?;
-    let goes_back = matches!(args.format, Format::AgentProcessBench | Format::OpenaiChat);
-    if goes_back && index.is_imported() {
+    if run.goes_back() {
         run.give_back(args, &mut files, &mut tally)?;
     } else {
         run.walk(&settings, &mut files, &mut tally, json).await?;
@@ -189,6 +189,17 @@ impl<'r> Run<'r> {
         };
         let format = args.format;
         Ok(Self { index, format, view, only, tasks, gold, environment })
+    }
+
+    /// Whether the run holds chats that were imported and chats are asked for: they go out as
+    /// they came, or not at all.
+    fn goes_back(&self) -> bool {
+        let source = source(self.index.header());
+        let chat = matches!(
+            source,
+            Some(TrajectoryFormat::AgentProcessBench | TrajectoryFormat::OpenaiChat)
+        );
+        chat && matches!(self.format, Format::AgentProcessBench | Format::OpenaiChat)
     }
 
     /// Writes every task's group.
