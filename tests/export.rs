@@ -179,28 +179,34 @@ fn a_run_without_tokens_says_what_to_do() {
 }
 
 #[test]
-fn siblings_of_several_samples_become_pairs() {
+fn steps_taken_from_one_state_become_pairs() {
     let world = World::new();
-    let right = ["<answer>Hanne Voss</answer>".to_owned()];
-    let wrong = ["<answer>Eve Fox</answer>".to_owned()];
-    let question = "Who built the Tide Mill?";
-    let lines = [&right, &wrong]
-        .map(|replies| json!({ "question": question, "replies": replies }));
-    world.write_lines("policy.jsonl", &lines);
-    let task = json!({ "id": "q4", "prompt": question });
-    world.write_lines("tasks.jsonl", &[task]);
-    let run = ["run", "world", "-m", "scripted:policy.jsonl", "--tasks", "tasks.jsonl"];
-    world.ok(&[&run[..], &["--samples", "2", "--out", "own"]].concat());
-    world.ok(&["label", "own", "--verifier", "answer-correct"]);
-    let export = ["export", "own", "--format", "pairs", "--out", "pairs"];
-    let outcome = world.plumb(&export);
-    if outcome.code == 1 {
-        // A script that answers each sample alike leaves nothing to prefer.
-        assert!(outcome.stderr.contains("equal-siblings"), "{}", outcome.stderr);
-        return;
+    let line = |sample: u32, said: &str, label: i32| {
+        json!({
+            "schema_version": "ATIF-v1.8", "session_id": "q0",
+            "agent": {"name": "a", "version": "1"}, "extra": {"sample": sample},
+            "steps": [
+                {"step_id": 1, "source": "user", "message": "Who built the mill?"},
+                {"step_id": 2, "source": "agent", "message": format!("<answer>{said}</answer>"),
+                 "extra": {"label": label}},
+            ],
+        })
+    };
+    let lines =
+        [line(0, "Eve Fox", -1), line(1, "Hanne Voss", 1), line(2, "Ann Lee", -1)];
+    world.write_lines("in.jsonl", &lines);
+    world.ok(&["import", "atif", "in.jsonl", "--out", "run"]);
+    world.ok(&["export", "run", "--format", "pairs", "--out", "out"]);
+    let pairs = rows(&world, "out/pairs.jsonl");
+    assert_eq!(pairs.len(), 2, "{pairs:?}");
+    for (pair, rejected) in pairs.iter().zip([0, 2]) {
+        assert_eq!(pair["chosen"][0]["content"], "<answer>Hanne Voss</answer>");
+        assert_eq!(pair["rejected_node"], rejected);
+        assert_eq!(pair["verifier"], "imported@1");
     }
-    let pair = rows(&world, "pairs/pairs.jsonl").remove(0);
-    assert_eq!(pair["chosen"][0]["content"], "<answer>Hanne Voss</answer>");
+    let header = header(&world, "out/pairs.header.json");
+    assert_eq!(header["counts"]["refused"], json!({"equal-siblings": 1}));
+    assert_eq!(header["leaks"]["gold"], true, "nobody says what the labeller saw");
 }
 
 #[test]

@@ -321,7 +321,7 @@ impl Columns {
         writer.map(Self).blame(Kind::External)
     }
 
-    pub(crate) fn push(&mut self, row: &serde_json::Value) -> Result<()> {
+    pub(crate) fn push(&mut self, row: &str) -> Result<()> {
         self.0.push(row).blame(Kind::External)
     }
 
@@ -340,7 +340,7 @@ impl Columns {
         Err(not_built("Parquet", "parquet"))
     }
 
-    pub(crate) fn push(&mut self, _: &serde_json::Value) -> Result<()> {
+    pub(crate) fn push(&mut self, _: &str) -> Result<()> {
         match *self {}
     }
 

@@ -15,8 +15,8 @@ use plumbline::export::{
 use plumbline::import::{Origin, TrajectoryFormat};
 use plumbline::store::{Index, each_origin};
 use plumbline::{
-    CallCache, Environment, Gold, NodeId, Outcome, Step, Task, TaskId, Tree, Verdict,
-    VerifierId, View, grade, outcome,
+    CallCache, Environment, Gold, GradeError, NodeId, Outcome, Step, StepLabel, Task,
+    TaskId, Tree, Verdict, VerifierId, View, Zero, grade, outcome,
 };
 use serde_json::Value;
 
@@ -291,8 +291,17 @@ impl<'r> Run<'r> {
             return Ok(BTreeMap::new());
         };
         let cache = CallCache::new(GRADING_BYTES_MAX);
-        let compared = grade(environment, task, gold, tree, Some(&cache)).await;
-        let compared = compared.map_err(|error| Failure::new(Kind::External, error))?;
+        let compared = match grade(environment, task, gold, tree, Some(&cache)).await {
+            Ok(compared) => compared,
+            // Its tools are not here, and the comparison may need them.
+            Err(GradeError::Act(_)) if self.index.is_imported() => {
+                return Ok(BTreeMap::new());
+            }
+            Err(error @ GradeError::Gold { .. }) => {
+                return Err(Failure::new(Kind::Input, error));
+            }
+            Err(error) => return Err(Failure::new(Kind::External, error)),
+        };
         let of = |leaf| (leaf, outcome(tree, leaf, gold, &compared));
         Ok(tree.leaves().into_iter().map(of).collect())
     }
@@ -305,17 +314,27 @@ impl<'r> Run<'r> {
         files: &mut Files,
         tally: &mut Tally,
     ) -> Result<()> {
-        let mut held: Option<(TaskId, Tree, Vec<Verdict>)> = None;
+        let mut held: Option<(TaskId, Tree, Option<Labels>)> = None;
         each_origin(&args.run, |origin| {
             if held.as_ref().is_none_or(|(task, ..)| *task != origin.task) {
                 let tree = self.index.tree(&origin.task)?;
                 let verdicts = self.verdicts(&origin.task, tally)?;
                 tally.task(&verdicts);
-                held = Some((origin.task.clone(), tree, verdicts));
+                let question = self.tasks.get(&origin.task);
+                let question = question.map_or("", |task| task.prompt.as_str());
+                let labels: Option<Labels> = self.view.map(|view| {
+                    let labels = view.labels(question, &tree, &verdicts);
+                    labels.iter().map(|(node, l)| (*node, (l.label, l.zero))).collect()
+                });
+                held = Some((origin.task.clone(), tree, labels));
             }
-            let (_, tree, verdicts) = held.as_ref().expect("it was just read");
-            files.push_line(&self.line(args, &origin, tree, verdicts)?)?;
+            let (_, tree, labels) = held.as_ref().expect("it was just read");
+            files.push_line(&self.line(args, &origin, tree, labels.as_ref())?)?;
             tally.line();
+            if let Some(labels) = labels {
+                let of_path = origin.messages.iter();
+                of_path.for_each(|(_, node)| tally.step(labels.get(node).copied()));
+            }
             Ok::<(), Failure>(())
         })
     }
@@ -326,7 +345,7 @@ impl<'r> Run<'r> {
         args: &ExportArgs,
         origin: &Origin,
         tree: &Tree,
-        verdicts: &[Verdict],
+        labels: Option<&Labels>,
     ) -> Result<String> {
         let path = match origin.leaf {
             Some(leaf) if tree.get(leaf).is_some() => tree.path(leaf),
@@ -335,12 +354,9 @@ impl<'r> Run<'r> {
         let steps: Vec<&Step> = path.iter().map(|(_, node)| &node.step).collect();
         let line = match args.format {
             Format::AgentProcessBench => {
-                let question = self.tasks.get(&origin.task);
-                let question = question.map_or("", |task| task.prompt.as_str());
-                let labels = self.view.map(|view| {
-                    let labels = view.labels(question, tree, verdicts);
+                let labels = labels.map(|labels| {
                     let label = |(index, node): &(u32, NodeId)| {
-                        Some((*index, labels.get(node)?.label))
+                        Some((*index, labels.get(node)?.0))
                     };
                     let steps = origin.messages.iter().filter_map(label).collect();
                     agent_process_bench::Labels { steps, last: None }
@@ -360,3 +376,6 @@ impl<'r> Run<'r> {
         })
     }
 }
+
+/// What a view makes of the steps of one tree.
+type Labels = BTreeMap<NodeId, (StepLabel, Option<Zero>)>;

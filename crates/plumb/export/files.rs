@@ -84,16 +84,9 @@ impl Files {
         Ok(())
     }
 
-    /// A line that is written already, in the first file.
+    /// A row of the first file.
     pub(super) fn push_line(&mut self, line: &str) -> Result<()> {
-        let part = self.parts.first_mut().expect("a format has a file");
-        match part.sink.as_mut() {
-            Some(Sink::Lines(file)) => {
-                let written = file.write_all(line.as_bytes());
-                written.and_then(|()| file.write_all(b"\n")).map_err(at(&part.temporary))
-            }
-            _ => unreachable!("formats that go back as they came are of lines"),
-        }
+        self.parts.first_mut().expect("a format has a file").push(line)
     }
 
     /// Completes the files, writes the header, and gives every file its name. Returns the
@@ -117,11 +110,10 @@ impl Files {
 }
 
 impl Part {
-    fn push(&mut self, row: &Value) -> Result<()> {
+    fn push(&mut self, row: &str) -> Result<()> {
         match self.sink.as_mut().expect("it is not whole yet") {
             Sink::Lines(file) => {
-                let written =
-                    serde_json::to_writer(&mut *file, row).map_err(io::Error::from);
+                let written = file.write_all(row.as_bytes());
                 written.and_then(|()| file.write_all(b"\n")).map_err(at(&self.temporary))
             }
             Sink::Columns(columns) => columns.push(row),

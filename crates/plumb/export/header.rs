@@ -54,17 +54,22 @@ impl Tally {
             *self.refused.entry(*refusal).or_default() += count;
         }
         for (node, _) in group.tree.nodes() {
-            let steps = &mut self.steps;
-            let label = group.label(node).map(|labelled| (labelled.label, labelled.zero));
-            *match label {
-                None => &mut steps.unlabelled,
-                Some((StepLabel::Good, _)) => &mut steps.good,
-                Some((StepLabel::Bad, _)) => &mut steps.bad,
-                Some((_, Some(Zero::External))) => &mut steps.external,
-                Some((_, Some(Zero::Unknown))) => &mut steps.unknown,
-                Some((StepLabel::Neutral, _)) => &mut steps.neutral,
-            } += 1;
+            let label = group.label(node);
+            self.step(label.map(|labelled| (labelled.label, labelled.zero)));
         }
+    }
+
+    /// A step with its label.
+    pub(super) fn step(&mut self, label: Option<(StepLabel, Option<Zero>)>) {
+        let steps = &mut self.steps;
+        *match label {
+            None => &mut steps.unlabelled,
+            Some((StepLabel::Good, _)) => &mut steps.good,
+            Some((StepLabel::Bad, _)) => &mut steps.bad,
+            Some((_, Some(Zero::External))) => &mut steps.external,
+            Some((_, Some(Zero::Unknown))) => &mut steps.unknown,
+            Some((StepLabel::Neutral, _)) => &mut steps.neutral,
+        } += 1;
     }
 
     /// A task, and the verdicts that are used of it.
@@ -181,7 +186,7 @@ pub(super) fn header(
             "trajectories": tally.trajectories,
             "rows": rows,
             "refused": refused,
-            "steps": tally.steps,
+            "steps": view.map(|_| &tally.steps),
         },
         "step_error": step_error,
         "step_error_note": note,

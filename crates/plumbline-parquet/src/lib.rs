@@ -6,13 +6,12 @@
 //! ```
 //! use plumbline::export::{Column, Kind};
 //! use plumbline_parquet::TableWriter;
-//! use serde_json::json;
 //!
 //! let columns = [Column::new("task", Kind::Text), Column::new("ids", Kind::list(Kind::Whole))];
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("rows.parquet");
 //! let mut writer = TableWriter::create(&path, &columns)?;
-//! writer.push(&json!({ "task": "q1", "ids": [1, 2, 3] }))?;
+//! writer.push(r#"{"task": "q1", "ids": [1, 2, 3]}"#)?;
 //! writer.finish()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -13,7 +13,6 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use plumbline::export::{Column, Kind};
-use serde_json::Value;
 
 /// Rows that become one record batch.
 const BATCH_ROWS: usize = 256;
@@ -75,9 +74,17 @@ impl TableWriter {
         Ok(Self { path: path.to_owned(), decoder, pending: 0, writer })
     }
 
-    /// Adds a row: an object with a field for each column, and none beside them.
-    pub fn push(&mut self, row: &Value) -> Result<(), TableError> {
-        self.decoder.serialize(std::slice::from_ref(row)).map_err(|e| self.row(e))?;
+    /// Adds a row: an object of JSON, with a field for each column and none beside them.
+    pub fn push(&mut self, row: &str) -> Result<(), TableError> {
+        let mut bytes = row.as_bytes();
+        while !bytes.is_empty() {
+            let taken = self.decoder.decode(bytes).map_err(|source| self.row(source))?;
+            bytes = &bytes[taken..];
+            if taken == 0 {
+                // The batch is full before the row is in it.
+                self.flush()?;
+            }
+        }
         self.pending += 1;
         if self.pending == BATCH_ROWS { self.flush() } else { Ok(()) }
     }
@@ -132,8 +139,11 @@ fn data_type(kind: &Kind) -> DataType {
 #[cfg(test)]
 mod tests {
     use arrow_array::{Array, Int64Array, ListArray, StringArray};
+    use arrow_json::WriterBuilder;
+    use arrow_json::writer::LineDelimited;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-    use serde_json::json;
+    use plumbline::export::Format;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -156,7 +166,7 @@ mod tests {
                 "task": format!("q{row}"), "ids": [row, row + 1], "seed": u64::MAX,
                 "prompt": [{"role": "user"}], "label": null,
             });
-            writer.push(&row).expect("it fits");
+            writer.push(&row.to_string()).expect("it fits");
         }
         writer.finish().expect("written");
         let file = File::open(&path).expect("it is there");
@@ -185,13 +195,61 @@ mod tests {
         let columns = [Column::new("ids", Kind::list(Kind::Whole))];
         let mut writer = TableWriter::create(&path, &columns).expect("a new file");
         for row in [json!({"ids": ["x"]}), json!({"other": 1})] {
-            let refused = writer.push(&row).and_then(|()| writer.flush());
+            let refused = writer.push(&row.to_string()).and_then(|()| writer.flush());
             let error = refused.expect_err("it does not fit").to_string();
             assert!(error.contains("t.parquet"), "{error}");
             writer = {
                 let _ = std::fs::remove_file(&path);
                 TableWriter::create(&path, &columns).expect("a new file")
             };
+        }
+    }
+
+    /// The rows of a file as JSON, nulls included.
+    fn read(path: &Path) -> Vec<Value> {
+        let file = File::open(path).expect("it is there");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a table");
+        let mut bytes = Vec::new();
+        let mut writer = WriterBuilder::new()
+            .with_explicit_nulls(true)
+            .build::<_, LineDelimited>(&mut bytes);
+        for batch in reader.build().expect("a reader") {
+            writer.write(&batch.expect("a batch")).expect("JSON");
+        }
+        writer.finish().expect("JSON");
+        drop(writer);
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    #[test]
+    fn labels_come_back_from_columns() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let step = |node: u32, label: Option<i32>| json!({"node": node, "label": label, "zero": null, "end": 3});
+        let verl = json!({
+            "data_source": "plumbline", "prompt": [{"role": "user", "content": "Who?"}],
+            "ability": "agent", "reward_model": {"style": "rule", "ground_truth": "x"},
+            "extra_info": {"index": 0, "split": "train", "task": "q1", "sample": 0, "leaf": 2,
+                           "steps": [step(0, Some(1)), step(1, None), step(2, Some(-1))]},
+            "uid": "q1", "prompt_ids": [1, 2], "response_ids": [3, 4],
+            "response_mask": [1, 0], "response_logprobs": null, "reward_score": 0.5,
+            "num_turns": 1, "step_rewards": [0.5], "token_level_rewards": [0.0, 0.5],
+            "advantages": [0.25, 0.0],
+        });
+        let steps = json!({"task": "q1", "node": 4, "seed": u64::MAX, "label": 0});
+        for (format, row, count) in [(Format::Verl, verl, 2), (Format::Parquet, steps, 1)]
+        {
+            let table = format.tables().remove(0);
+            let path = dir.path().join(table.name);
+            let columns = table.columns.expect("it has columns");
+            let mut writer = TableWriter::create(&path, &columns).expect("a new file");
+            writer.push(&row.to_string()).expect("it fits");
+            writer.finish().expect("written");
+            let back = read(&path);
+            assert_eq!(back.len(), 1);
+            let labels = format.labels_of(&back[0]).expect("a row of the format");
+            assert_eq!(labels.len(), count, "{format}");
+            assert_eq!(format.labels_of(&row), Some(labels), "{format}");
         }
     }
 }

@@ -57,7 +57,7 @@ pub fn grpo(rewards: &[f64]) -> Vec<f64> {
 /// Each sample's reward minus the mean of the others'.
 ///
 /// "Back to Basics: Revisiting REINFORCE Style Optimization for Learning from Human Feedback
-/// in LLMs", the RLOO estimator of section 3.
+/// in LLMs", the estimator RLOO.
 pub fn rloo(rewards: &[f64]) -> Vec<f64> {
     let n = rewards.len() as f64;
     if rewards.len() < 2 {

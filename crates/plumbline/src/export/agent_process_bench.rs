@@ -74,6 +74,6 @@ pub(super) fn rows(group: &Group<'_>, rows: &mut Rows) {
         let labelled: Map<_, _> =
             indices.iter().zip(&sample.path).filter_map(label).collect();
         record["step_labels"] = labelled.into();
-        rows.push(record);
+        rows.push(&record);
     }
 }

@@ -5,6 +5,9 @@
 //! tools' definitions are filled in. With the importer of the same name a run comes back with
 //! the same steps, tokens and labels.
 
+use std::borrow::Cow;
+
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::group::{StepRow, node};
@@ -17,27 +20,71 @@ pub const SCHEMA: &str = "ATIF-v1.8";
 
 pub(super) fn rows(group: &Group<'_>, rows: &mut Rows) {
     for sample in group.samples() {
-        let row = trajectory(group, &sample);
-        rows.push(row);
+        rows.push(&trajectory(group, &sample));
     }
 }
 
-fn trajectory(group: &Group<'_>, sample: &Sample<'_>) -> Value {
-    let mut steps = vec![
-        json!({ "step_id": 1, "source": "system", "message": group.system }),
-        json!({ "step_id": 2, "source": "user", "message": group.task.prompt }),
-    ];
+#[derive(Serialize)]
+struct Trajectory<'r> {
+    schema_version: &'static str,
+    session_id: &'r TaskId,
+    trajectory_id: String,
+    agent: Value,
+    steps: Vec<Written<'r>>,
+    final_metrics: Value,
+    extra: Value,
+}
+
+/// A step of the format.
+#[derive(Serialize)]
+struct Written<'r> {
+    step_id: usize,
+    source: &'static str,
+    message: Cow<'r, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observation: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<Metrics<'r>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct Metrics<'r> {
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    cached_tokens: u32,
+    prompt_token_ids: Vec<u32>,
+    completion_token_ids: &'r [u32],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<&'r [f32]>,
+}
+
+fn trajectory<'r>(group: &Group<'r>, sample: &Sample<'r>) -> Trajectory<'r> {
+    let told = |step_id: usize, source: &'static str, message: &'r str| Written {
+        step_id,
+        source,
+        message: Cow::Borrowed(message),
+        tool_calls: None,
+        observation: None,
+        metrics: None,
+        extra: None,
+    };
+    let mut steps =
+        vec![told(1, "system", group.system), told(2, "user", &group.task.prompt)];
     let mut seen = Vec::new();
     let (mut prompt_tokens, mut completion_tokens) = (0, 0);
     for (id, node) in &sample.path {
         let mut step = agent_step(group, *id, &node.step);
-        step["step_id"] = json!(steps.len() + 1);
+        step.step_id = steps.len() + 1;
         if let Some(tokens) = &node.step.proposal.tokens
             && let Some(metrics) = metrics(tokens, &mut seen)
         {
             prompt_tokens += seen.len() - tokens.sampled.len();
             completion_tokens += tokens.sampled.len();
-            step["metrics"] = metrics;
+            step.metrics = Some(metrics);
         }
         steps.push(step);
     }
@@ -57,28 +104,27 @@ fn trajectory(group: &Group<'_>, sample: &Sample<'_>) -> Value {
         totals["total_completion_tokens"] = json!(completion_tokens);
     }
     let ending: Option<&Ending> = group.tree.ending(sample.leaf);
-    json!({
-        "schema_version": SCHEMA,
-        "session_id": group.task.id,
-        "trajectory_id": format!("{}:{}", group.task.id, sample.leaf),
-        "agent": agent,
-        "steps": steps,
-        "final_metrics": totals,
-        "extra": {
+    Trajectory {
+        schema_version: SCHEMA,
+        session_id: &group.task.id,
+        trajectory_id: format!("{}:{}", group.task.id, sample.leaf),
+        agent,
+        steps,
+        final_metrics: totals,
+        extra: json!({
             "task": group.task.id,
             "sample": sample.number,
             "inputs": group.task.inputs,
             "gold": group.gold,
             "ending": ending,
             "score": score,
-        },
-    })
+        }),
+    }
 }
 
-fn agent_step(group: &Group<'_>, id: NodeId, step: &Step) -> Value {
+fn agent_step<'r>(group: &Group<'_>, id: NodeId, step: &Step) -> Written<'r> {
     let message = chat::write_step(step).into_iter().next().expect("it has a message");
-    let content = message.get("content").cloned().unwrap_or_else(|| json!(""));
-    let mut written = json!({ "source": "agent", "message": content });
+    let content = message.get("content").and_then(Value::as_str).unwrap_or_default();
     let calls = step.proposal.action.calls();
     let call = |call: &crate::ToolCall| match &call.args {
         object @ Value::Object(_) => json!({
@@ -89,9 +135,7 @@ fn agent_step(group: &Group<'_>, id: NodeId, step: &Step) -> Value {
             "extra": { "arguments": other },
         }),
     };
-    if !calls.is_empty() {
-        written["tool_calls"] = calls.iter().map(call).collect();
-    }
+    let tool_calls = (!calls.is_empty()).then(|| calls.iter().map(call).collect());
     let result = |(index, observation): (usize, &Observation)| {
         let mut result = json!({ "content": observation.text() });
         if let Some(call) = calls.get(index) {
@@ -109,10 +153,10 @@ fn agent_step(group: &Group<'_>, id: NodeId, step: &Step) -> Value {
         }
         result
     };
-    if !step.observations.is_empty() {
-        let results: Value = step.observations.iter().enumerate().map(result).collect();
-        written["observation"] = json!({ "results": results });
-    }
+    let results =
+        || -> Value { step.observations.iter().enumerate().map(result).collect() };
+    let observation =
+        (!step.observations.is_empty()).then(|| json!({ "results": results() }));
     let mut extra = json!({
         "node": id,
         "seed": step.proposal.seed,
@@ -136,33 +180,36 @@ fn agent_step(group: &Group<'_>, id: NodeId, step: &Step) -> Value {
     }
     // Where the message and its calls do not say it, byte for byte.
     let (text, action) = (&step.proposal.text, &step.proposal.action);
-    let content = written["message"].as_str().unwrap_or_default();
     if reader::text_and_action(content, calls) != (text.clone(), action.clone()) {
         extra["text"] = json!(text);
         extra["action"] = json!(action);
     }
-    written["extra"] = extra;
-    written
+    Written {
+        step_id: 0,
+        source: "agent",
+        message: Cow::Owned(content.to_owned()),
+        tool_calls,
+        observation,
+        metrics: None,
+        extra: Some(extra),
+    }
 }
 
 /// A step's tokens, with the whole prompt, and what the model has seen after it. `None` if
 /// the record cannot be true.
-fn metrics(tokens: &Tokens, seen: &mut Vec<u32>) -> Option<Value> {
+fn metrics<'r>(tokens: &'r Tokens, seen: &mut Vec<u32>) -> Option<Metrics<'r>> {
     if !tokens.extend(seen) {
         return None;
     }
     let prompt = &seen[..seen.len() - tokens.sampled.len()];
-    let mut metrics = json!({
-        "prompt_tokens": prompt.len(),
-        "completion_tokens": tokens.sampled.len(),
-        "cached_tokens": tokens.kept,
-        "prompt_token_ids": prompt,
-        "completion_token_ids": tokens.sampled,
-    });
-    if !tokens.logprobs.is_empty() {
-        metrics["logprobs"] = json!(tokens.logprobs);
-    }
-    Some(metrics)
+    Some(Metrics {
+        prompt_tokens: prompt.len(),
+        completion_tokens: tokens.sampled.len(),
+        cached_tokens: tokens.kept,
+        prompt_token_ids: prompt.to_vec(),
+        completion_token_ids: &tokens.sampled,
+        logprobs: (!tokens.logprobs.is_empty()).then_some(&tokens.logprobs),
+    })
 }
 
 pub(super) fn labels_of(row: &Value) -> Option<Vec<StepRow>> {

@@ -32,6 +32,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::Step;
@@ -101,8 +102,8 @@ pub struct Table {
 /// What one task's group came to in a format.
 #[derive(Debug, Default, PartialEq)]
 pub struct Rows {
-    /// The rows of each of the format's files.
-    pub tables: Vec<Vec<Value>>,
+    /// The rows of each of the format's files, each an object of JSON on one line.
+    pub tables: Vec<Vec<String>>,
     /// What is not there, by reason.
     pub refused: BTreeMap<Refusal, u64>,
     /// Trajectories there were.
@@ -110,8 +111,13 @@ pub struct Rows {
 }
 
 impl Rows {
-    fn push(&mut self, row: Value) {
-        self.tables[0].push(row);
+    fn push(&mut self, row: &impl Serialize) {
+        self.push_to(0, row);
+    }
+
+    fn push_to(&mut self, table: usize, row: &impl Serialize) {
+        let row = serde_json::to_string(row).expect("a row serialises");
+        self.tables[table].push(row);
     }
 
     fn refuse(&mut self, refusal: Refusal) {

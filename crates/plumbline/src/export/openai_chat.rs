@@ -24,7 +24,7 @@ pub fn line(rest: &Value, steps: &[&Step]) -> Option<String> {
 pub(super) fn rows(group: &Group<'_>, rows: &mut Rows) {
     for sample in group.samples() {
         let (messages, _) = group.chat(&sample);
-        rows.push(json!({
+        rows.push(&json!({
             "query_index": group.index,
             "sample_index": sample.number,
             "id": group.task.id,

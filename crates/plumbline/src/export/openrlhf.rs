@@ -38,7 +38,7 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
             .map(|segment| if segment.good { GOOD } else { BAD })
             .collect();
         let nodes: Vec<_> = segments.iter().map(|segment| segment.node).collect();
-        rows.push(json!({
+        rows.push(&json!({
             "input": input,
             "label": labels,
             "task": group.task.id,

@@ -38,7 +38,7 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
                 }
                 match pair(group, settings, &verdicts, state, (*one, *two)) {
                     Ok(row) => {
-                        rows.push(row);
+                        rows.push(&row);
                         written += 1;
                     }
                     Err(refusal) => rows.refuse(refusal),

@@ -1,15 +1,25 @@
 //! Token ids with a label at the last token of each step: for a reward model that reads what
 //! the policy read. `labels` is as long as `input_ids` and -100 where nothing is asked.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::group::{StepRow, node};
 use super::rollout::TokenPath;
 use super::{Group, Refusal, Rows, Settings};
-use crate::{StepLabel, TaskId};
+use crate::{NodeId, StepLabel, TaskId};
 
 /// Where nothing is asked: what losses leave out by default.
 const IGNORED: i64 = -100;
+
+#[derive(Serialize)]
+struct Row<'r> {
+    input_ids: &'r [u32],
+    labels: Vec<i64>,
+    task: &'r TaskId,
+    sample: u64,
+    nodes: Vec<NodeId>,
+}
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
     for sample in group.samples() {
@@ -33,13 +43,13 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
             rows.refuse(Refusal::NoLabel);
             continue;
         }
-        rows.push(json!({
-            "input_ids": tokens.ids,
-            "labels": labels,
-            "task": group.task.id,
-            "sample": sample.number,
-            "nodes": nodes,
-        }));
+        rows.push(&Row {
+            input_ids: &tokens.ids,
+            labels,
+            task: &group.task.id,
+            sample: sample.number,
+            nodes,
+        });
     }
 }
 

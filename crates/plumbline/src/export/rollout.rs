@@ -7,8 +7,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use serde_json::{Value, json};
-
 use super::{Advantages, Group, Refusal, Rewards, Rows, Sample, Settings, advantage};
 use crate::{NodeId, Outcome, StepLabel};
 
@@ -101,13 +99,13 @@ impl Rollout<'_> {
         self.rewards.iter().sum()
     }
 
-    /// Numbers over the response: `step` on each sampled token, given the step and whether it
+    /// Values over the response: `step` on each sampled token, given the step and whether it
     /// is the step's last token; `other` between.
-    pub(super) fn spread(
+    pub(super) fn spread<T: Clone>(
         &self,
-        other: Value,
-        step: impl Fn(usize, bool) -> Value,
-    ) -> Value {
+        other: T,
+        step: impl Fn(usize, bool) -> T,
+    ) -> Vec<T> {
         let prompt = self.tokens.prompt();
         let mut values = vec![other; self.tokens.response()];
         for (index, span) in self.tokens.sampled.iter().enumerate() {
@@ -115,55 +113,45 @@ impl Rollout<'_> {
                 values[at - prompt] = step(index, at + 1 == span.end);
             }
         }
-        Value::Array(values)
+        values
     }
 
     /// 1 on each token that is trained on, 0 on every other of the response.
-    pub(super) fn mask(&self) -> Value {
-        self.spread(json!(0), |step, _| json!(u8::from(self.trained[step])))
+    pub(super) fn mask(&self) -> Vec<u8> {
+        self.spread(0, |step, _| u8::from(self.trained[step]))
     }
 
     /// Each step's reward on its last sampled token.
-    pub(super) fn token_rewards(&self) -> Value {
-        self.spread(json!(0.0), |step, last| {
-            json!(if last { self.rewards[step] } else { 0.0 })
-        })
+    pub(super) fn token_rewards(&self) -> Vec<f64> {
+        self.spread(0.0, |step, last| if last { self.rewards[step] } else { 0.0 })
     }
 
     /// Each step's advantage on every token it sampled.
-    pub(super) fn token_advantages(&self) -> Value {
-        self.spread(json!(0.0), |step, _| json!(self.advantages[step]))
+    pub(super) fn token_advantages(&self) -> Vec<f64> {
+        self.spread(0.0, |step, _| self.advantages[step])
     }
 
-    /// Log-probabilities over the response, 0 between; null where they are not known.
-    pub(super) fn token_logprobs(&self) -> Value {
+    /// Log-probabilities over the response, 0 between; `None` where they are not known.
+    pub(super) fn token_logprobs(&self) -> Option<Vec<f32>> {
         if self.tokens.logprobs.is_empty() {
-            return Value::Null;
+            return None;
         }
         let prompt = self.tokens.prompt();
-        let mut values = vec![json!(0.0); self.tokens.response()];
+        let mut values = vec![0.0; self.tokens.response()];
         let mut known = self.tokens.logprobs.iter();
         for at in self.tokens.sampled.iter().cloned().flatten() {
-            values[at - prompt] = json!(known.next().expect("one a sampled token"));
+            values[at - prompt] = *known.next().expect("one a sampled token");
         }
-        Value::Array(values)
+        Some(values)
     }
 
-    pub(super) fn prompt_ids(&self) -> Value {
-        json!(self.tokens.ids[..self.tokens.prompt()])
+    pub(super) fn prompt_ids(&self) -> &[u32] {
+        &self.tokens.ids[..self.tokens.prompt()]
     }
 
-    pub(super) fn response_ids(&self) -> Value {
-        json!(self.tokens.ids[self.tokens.prompt()..])
+    pub(super) fn response_ids(&self) -> &[u32] {
+        &self.tokens.ids[self.tokens.prompt()..]
     }
-}
-
-/// A value of each trajectory, in order.
-pub(super) fn each<'r>(
-    rollouts: &[Rollout<'r>],
-    of: impl Fn(&Rollout<'r>) -> Value,
-) -> Value {
-    Value::Array(rollouts.iter().map(of).collect())
 }
 
 /// The trajectories of a group that can be trained on; the others are counted in `rows`.

@@ -2,38 +2,46 @@
 //! trajectory. `rewards` has a number a response token, which SkyRL takes where others take
 //! one a trajectory.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::group::{StepRow, noted};
-use super::rollout::{Rollout, each, label_of, rollouts};
+use super::rollout::{Rollout, label_of, rollouts};
 use super::{Group, Rows, Settings};
+
+#[derive(Serialize)]
+struct Row<'r> {
+    prompt_token_ids: Vec<&'r [u32]>,
+    response_ids: Vec<&'r [u32]>,
+    rewards: Vec<Vec<f64>>,
+    loss_masks: Vec<Vec<u8>>,
+    stop_reasons: Vec<&'r str>,
+    rollout_metrics: Option<Value>,
+    /// All of them or none.
+    rollout_logprobs: Option<Vec<Vec<f32>>>,
+    trajectory_ids: Vec<Value>,
+    plumbline: Vec<Value>,
+}
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
     let rollouts = rollouts(group, settings, rows);
     if rollouts.is_empty() {
         return;
     }
-    let rollouts = rollouts.as_slice();
-    let logprobs = match rollouts.iter().all(|r| !r.tokens.logprobs.is_empty()) {
-        true => each(rollouts, Rollout::token_logprobs),
-        false => Value::Null,
-    };
-    rows.push(json!({
-        "prompt_token_ids": each(rollouts, Rollout::prompt_ids),
-        "response_ids": each(rollouts, Rollout::response_ids),
-        "rewards": each(rollouts, Rollout::token_rewards),
-        "loss_masks": each(rollouts, Rollout::mask),
-        "stop_reasons": each(rollouts, |rollout| json!(rollout.stop)),
-        "rollout_metrics": null,
-        "rollout_logprobs": logprobs,
-        "trajectory_ids": each(rollouts, |rollout| json!({
-            "instance_id": group.task.id,
-            "repetition_id": rollout.sample.number,
-        })),
-        "plumbline": each(rollouts, |rollout| {
-            group.note(&rollout.sample, Some(&rollout.tokens.ends()))
-        }),
-    }));
+    let id = |rollout: &Rollout<'_>| json!({ "instance_id": group.task.id, "repetition_id": rollout.sample.number });
+    let note =
+        |rollout: &Rollout<'_>| group.note(&rollout.sample, Some(&rollout.tokens.ends()));
+    rows.push(&Row {
+        prompt_token_ids: rollouts.iter().map(Rollout::prompt_ids).collect(),
+        response_ids: rollouts.iter().map(Rollout::response_ids).collect(),
+        rewards: rollouts.iter().map(Rollout::token_rewards).collect(),
+        loss_masks: rollouts.iter().map(Rollout::mask).collect(),
+        stop_reasons: rollouts.iter().map(|rollout| rollout.stop).collect(),
+        rollout_metrics: None,
+        rollout_logprobs: rollouts.iter().map(Rollout::token_logprobs).collect(),
+        trajectory_ids: rollouts.iter().map(id).collect(),
+        plumbline: rollouts.iter().map(note).collect(),
+    });
 }
 
 /// Each step's label, from the reward on its last token; steps without a label are left out.

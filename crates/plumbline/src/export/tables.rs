@@ -80,12 +80,9 @@ pub(super) fn tables() -> Vec<Table> {
 }
 
 pub(super) fn rows(group: &Group<'_>, rows: &mut Rows) {
-    let [steps, verdicts, trajectories] = rows.tables.as_mut_slice() else {
-        unreachable!("there are three tables")
-    };
-    steps.extend(self::steps(group));
-    verdicts.extend(self::verdicts(group));
-    trajectories.extend(self::trajectories(group));
+    steps(group).for_each(|row| rows.push_to(0, &row));
+    verdicts(group).for_each(|row| rows.push_to(1, &row));
+    trajectories(group).for_each(|row| rows.push_to(2, &row));
 }
 
 fn steps(group: &Group<'_>) -> impl Iterator<Item = Value> {

@@ -18,7 +18,7 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
         let each = |of: &dyn Fn(&Segment) -> Value| {
             Value::Array(segments.iter().map(of).collect())
         };
-        rows.push(json!({
+        rows.push(&json!({
             "prompt": prompt(group),
             "completions": each(&|segment| json!(segment.text)),
             "labels": each(&|segment| json!(segment.good)),

@@ -34,7 +34,7 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
                 rows.refuse(Refusal::NoReason);
                 continue;
             };
-            rows.push(json!({
+            rows.push(&json!({
                 "messages": [
                     { "role": "system", "content": SYSTEM },
                     { "role": "user", "content": shown(group, &sample, index) },

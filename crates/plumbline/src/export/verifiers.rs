@@ -4,6 +4,7 @@
 //! all of it is on the last message before the sampled one. The ids along the graph are
 //! exactly what the model saw.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::group::{StepRow, noted};
@@ -16,32 +17,57 @@ const TRACE_VERSION: u32 = 1;
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
     for rollout in rollouts(group, settings, rows) {
-        let row = trace(group, &rollout);
-        rows.push(row);
+        rows.push(&trace(group, &rollout));
     }
 }
 
-fn trace(group: &Group<'_>, rollout: &Rollout<'_>) -> Value {
+#[derive(Serialize)]
+struct Trace<'r> {
+    version: u32,
+    id: String,
+    verifiers: Value,
+    task: Value,
+    agent: Value,
+    tools: Vec<Value>,
+    nodes: Vec<Node<'r>>,
+    rewards: Value,
+    metrics: Map<String, Value>,
+    info: Value,
+    is_completed: bool,
+    ok: bool,
+    stop_condition: &'static str,
+    timing: Value,
+}
+
+/// A message and the tokens it adds.
+#[derive(Serialize)]
+struct Node<'r> {
+    parent: Option<usize>,
+    message: Value,
+    sampled: bool,
+    timestamp: f64,
+    token_ids: &'r [u32],
+    mask: Vec<bool>,
+    logprobs: &'r [f32],
+    advantages: Option<Vec<f64>>,
+}
+
+fn trace<'r>(group: &Group<'_>, rollout: &'r Rollout<'_>) -> Trace<'r> {
     let sample = &rollout.sample;
-    let tools: Vec<Value> = group
-        .tools
-        .iter()
-        .map(|tool| tool.get("function").unwrap_or(tool).clone())
-        .collect();
+    let function = |tool: &Value| tool.get("function").unwrap_or(tool).clone();
     let outcome = group.outcomes.get(&sample.leaf).and_then(Outcome::score);
     let mut info = group.note(sample, None);
     info["step_rewards"] = json!(rollout.rewards);
-    let metrics = outcome.map_or_else(Map::new, |score| {
-        let mut metrics = Map::new();
+    let mut metrics = Map::new();
+    if let Some(score) = outcome {
         metrics.insert("exact_match".into(), json!(f64::from(score.exact_match)));
         metrics.insert("f1".into(), json!(score.f1));
-        metrics
-    });
-    json!({
-        "version": TRACE_VERSION,
-        "id": format!("{}-{}", group.task.id, sample.number),
-        "verifiers": { "version": concat!("plumbline-", env!("CARGO_PKG_VERSION")) },
-        "task": {
+    }
+    Trace {
+        version: TRACE_VERSION,
+        id: format!("{}-{}", group.task.id, sample.number),
+        verifiers: json!({ "version": concat!("plumbline-", env!("CARGO_PKG_VERSION")) }),
+        task: json!({
             "type": "plumbline",
             "data": {
                 "idx": group.index,
@@ -50,68 +76,66 @@ fn trace(group: &Group<'_>, rollout: &Rollout<'_>) -> Value {
                 "system_prompt": group.system,
                 "answer": group.answer(),
             },
-        },
-        "agent": { "config": { "model": group.policy } },
-        "tools": tools,
-        "nodes": nodes(group, rollout),
-        "rewards": { "steps": { "score": rollout.total(), "weight": 1.0 } },
-        "metrics": metrics,
-        "info": info,
-        "is_completed": true,
-        "ok": true,
-        "stop_condition": rollout.stop,
-        "timing": { "start": 0.0 },
-    })
+        }),
+        agent: json!({ "config": { "model": group.policy } }),
+        tools: group.tools.iter().map(function).collect(),
+        nodes: nodes(group, rollout),
+        rewards: json!({ "steps": { "score": rollout.total(), "weight": 1.0 } }),
+        metrics,
+        info,
+        is_completed: true,
+        ok: true,
+        stop_condition: rollout.stop,
+        timing: json!({ "start": 0.0 }),
+    }
 }
 
-fn nodes(group: &Group<'_>, rollout: &Rollout<'_>) -> Vec<Value> {
+fn nodes<'r>(group: &Group<'_>, rollout: &'r Rollout<'_>) -> Vec<Node<'r>> {
     let tokens = &rollout.tokens;
-    let mut nodes: Vec<Value> = Vec::new();
-    let mut push = |message: Value, ids: &[u32]| {
-        let parent = nodes.len().checked_sub(1);
-        nodes.push(json!({
-            "parent": parent,
-            "message": message,
-            "sampled": false,
-            "timestamp": 0.0,
-            "token_ids": ids,
-            "mask": vec![false; ids.len()],
-            "logprobs": [],
-        }));
-        nodes.len() - 1
+    let mut nodes: Vec<Node<'r>> = Vec::new();
+    let told = |message: Value, token_ids: &'r [u32], parent: Option<usize>| Node {
+        parent,
+        message,
+        sampled: false,
+        timestamp: 0.0,
+        token_ids,
+        mask: vec![false; token_ids.len()],
+        logprobs: &[],
+        advantages: None,
     };
     let system = json!({ "role": "system", "content": group.system });
     let mut before =
         vec![system, json!({ "role": "user", "content": group.task.prompt })];
-    let mut sampled = Vec::new();
     let mut known = tokens.logprobs.as_slice();
     for (index, (_, node)) in rollout.sample.path.iter().enumerate() {
         let span = tokens.sampled[index].clone();
         let prompt = &tokens.ids[tokens.begins[index]..span.start];
         let last = before.len() - 1;
         for (at, message) in before.drain(..).enumerate() {
-            push(message, if at == last { prompt } else { &[] });
+            let parent = nodes.len().checked_sub(1);
+            nodes.push(told(message, if at == last { prompt } else { &[] }, parent));
         }
         let mut messages = crate::import::chat::write_step(&node.step).into_iter();
         let own = messages.next().expect("a step has a message");
-        let at =
-            push(assistant(own, &node.step.proposal.action), &tokens.ids[span.clone()]);
-        sampled.push((at, index, take(&mut known, span.len())));
+        nodes.push(Node {
+            parent: nodes.len().checked_sub(1),
+            message: assistant(own, &node.step.proposal.action),
+            sampled: true,
+            timestamp: 0.0,
+            token_ids: &tokens.ids[span.clone()],
+            mask: vec![true; span.len()],
+            logprobs: take(&mut known, span.len()),
+            advantages: Some(vec![rollout.advantages[index]; span.len()]),
+        });
         before = messages.collect();
         if before.is_empty() {
             before = vec![json!({ "role": "user", "content": "" })];
         }
     }
     // What the last step came to, if anything; the model never read it.
-    for message in before.drain(..).filter(|message| message["content"] != "") {
-        push(message, &[]);
-    }
-    for (at, step, logprobs) in sampled {
-        let count = nodes[at]["token_ids"].as_array().map_or(0, Vec::len);
-        nodes[at]["sampled"] = json!(true);
-        nodes[at]["mask"] = json!(vec![true; count]);
-        nodes[at]["logprobs"] = json!(logprobs);
-        nodes[at]["advantages"] = json!(vec![rollout.advantages[step]; count]);
+    for message in before.into_iter().filter(|message| message["content"] != "") {
+        let parent = nodes.len().checked_sub(1);
+        nodes.push(told(message, &[], parent));
     }
     nodes
 }

@@ -4,11 +4,13 @@
 //! `num_turns`), with rewards and advantages by token. Trajectories with one `uid` are a
 //! GRPO group.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::group::{StepRow, noted};
 use super::rollout::rollouts;
 use super::{Column, Group, Kind, Rows, Settings};
+use crate::TaskId;
 
 pub(super) fn columns() -> Vec<Column> {
     use Kind::{Real, Text, Whole};
@@ -48,31 +50,50 @@ pub(super) fn columns() -> Vec<Column> {
     ]
 }
 
+#[derive(Serialize)]
+struct Row<'r> {
+    data_source: &'static str,
+    prompt: Value,
+    ability: &'static str,
+    reward_model: Value,
+    extra_info: Value,
+    uid: &'r TaskId,
+    prompt_ids: &'r [u32],
+    response_ids: &'r [u32],
+    response_mask: Vec<u8>,
+    response_logprobs: Option<Vec<f32>>,
+    reward_score: f64,
+    num_turns: usize,
+    step_rewards: &'r [f64],
+    token_level_rewards: Vec<f64>,
+    advantages: Vec<f64>,
+}
+
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
     for rollout in rollouts(group, settings, rows) {
         let mut extra = group.note(&rollout.sample, Some(&rollout.tokens.ends()));
         extra["index"] = json!(group.index);
         extra["split"] = json!("train");
-        rows.push(json!({
-            "data_source": "plumbline",
-            "prompt": [
+        rows.push(&Row {
+            data_source: "plumbline",
+            prompt: json!([
                 { "role": "system", "content": group.system },
                 { "role": "user", "content": group.task.prompt },
-            ],
-            "ability": "agent",
-            "reward_model": { "style": "rule", "ground_truth": group.answer() },
-            "extra_info": extra,
-            "uid": group.task.id,
-            "prompt_ids": rollout.prompt_ids(),
-            "response_ids": rollout.response_ids(),
-            "response_mask": rollout.mask(),
-            "response_logprobs": rollout.token_logprobs(),
-            "reward_score": rollout.total(),
-            "num_turns": rollout.sample.path.len(),
-            "step_rewards": rollout.rewards,
-            "token_level_rewards": rollout.token_rewards(),
-            "advantages": rollout.token_advantages(),
-        }));
+            ]),
+            ability: "agent",
+            reward_model: json!({ "style": "rule", "ground_truth": group.answer() }),
+            extra_info: extra,
+            uid: &group.task.id,
+            prompt_ids: rollout.prompt_ids(),
+            response_ids: rollout.response_ids(),
+            response_mask: rollout.mask(),
+            response_logprobs: rollout.token_logprobs(),
+            reward_score: rollout.total(),
+            num_turns: rollout.sample.path.len(),
+            step_rewards: &rollout.rewards,
+            token_level_rewards: rollout.token_rewards(),
+            advantages: rollout.token_advantages(),
+        });
     }
 }
 

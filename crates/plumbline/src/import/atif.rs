@@ -158,11 +158,15 @@ impl<'a> Reading<'a> {
                 }
                 Err(_) => chat::message(message.to_owned(), calls, index == self.last),
             };
-        let mut observations = self.observations(&step.get("observation"), &action)?;
+        // What we wrote says itself what a program reads of it; of what others wrote it is
+        // read off the text.
+        let is_ours = !extra.get("node").is_absent();
+        let observation = step.get("observation");
+        let mut observations = self.observations(&observation, &action, is_ours)?;
         if let (Action::Malformed { reason }, true) = (&action, observations.is_empty()) {
             observations.push(Observation::fault(Fault::Malformed, reason.clone()));
         }
-        let tokens = self.tokens(&step.get("metrics"), !extra.get("node").is_absent())?;
+        let tokens = self.tokens(&step.get("metrics"), is_ours)?;
         let own = |name: &str| extra.get(name).value().clone();
         let node = NodeId(u32::try_from(self.steps.len()).expect("a record is small"));
         if !extra.get("label").is_absent() {
@@ -188,12 +192,13 @@ impl<'a> Reading<'a> {
         &self,
         field: &Field<'_>,
         action: &Action,
+        is_ours: bool,
     ) -> Result<Vec<Observation>, ImportError> {
         let results = field.get("results");
         let results = if results.is_absent() { vec![] } else { results.list()? };
         let calls = action.calls();
         if calls.is_empty() {
-            let each = |result: &Field<'_>| self.observation(result, action, 0);
+            let each = |result: &Field<'_>| self.observation(result, action, 0, is_ours);
             return results.iter().map(each).collect();
         }
         let mut observations: Vec<Option<Observation>> = vec![None; calls.len()];
@@ -205,7 +210,8 @@ impl<'a> Reading<'a> {
                 all().find(|index| Some(calls[*index].id.as_str()) == id && free(index));
             let slot = named.or_else(|| all().find(free).filter(|_| id.is_none()));
             if let Some(slot) = slot {
-                observations[slot] = Some(self.observation(result, action, slot)?);
+                observations[slot] =
+                    Some(self.observation(result, action, slot, is_ours)?);
             }
         }
         let missing = || {
@@ -219,6 +225,7 @@ impl<'a> Reading<'a> {
         result: &Field<'_>,
         action: &Action,
         call: usize,
+        is_ours: bool,
     ) -> Result<Observation, ImportError> {
         let text = chat::content(&result.get("content"))?;
         let extra = result.get("extra");
@@ -226,7 +233,7 @@ impl<'a> Reading<'a> {
             return Ok(Observation::Fault { fault, message: text });
         }
         let data = extra.get("data");
-        match data.is_absent() {
+        match data.is_absent() && !is_ours {
             true => Ok(chat::observe(&text, action, call, self.tools)),
             false => Ok(Observation::Output { text, data: data.value().clone() }),
         }
