@@ -227,6 +227,7 @@ fn the_step_error_is_measured_where_people_have_labelled() {
     assert_eq!(error["value"], 0.25, "{header}");
     assert_eq!((&error["steps"], &error["questions"]), (&json!(4), &json!(2)));
     assert!(error["low"].as_f64() <= error["high"].as_f64());
+    assert_eq!(error["where_labelled"]["value"], 0.25, "every step has a label");
     let stranger = World::new();
     let script = stranger.script(&["<answer>x</answer>"]);
     stranger.ok(&["run", "world", "-m", &script, "--out", "own"]);

@@ -223,11 +223,13 @@ fn step_error(
         let message = format!("{}: nobody has labelled its steps", run.display());
         Failure::say(Kind::Input, message)
     })?;
-    let Interval { value, low, high } = found.step_accuracy;
+    let wrong = |right: Interval| json!({ "value": 1.0 - right.value, "low": 1.0 - right.high, "high": 1.0 - right.low });
+    let all = wrong(found.step_accuracy);
     let error = json!({
-        "value": 1.0 - value,
-        "low": 1.0 - high,
-        "high": 1.0 - low,
+        "value": all["value"],
+        "low": all["low"],
+        "high": all["high"],
+        "where_labelled": found.covered_accuracy.map(wrong),
         "steps": found.steps,
         "trajectories": found.trajectories,
         "questions": found.questions,
@@ -236,6 +238,6 @@ fn step_error(
     });
     let note = "share of steps labelled by people on which the same view of the same verifiers \
                 says otherwise, with a 95 % interval that resamples questions; a step without \
-                a label counts as a 0";
+                a label counts as a 0, and not at all in where_labelled";
     Ok((error, note.to_owned()))
 }
