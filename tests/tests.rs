@@ -23,6 +23,8 @@ mod shipped;
 
 /// Verifiers, by trajectories with the expected verdicts in the margin.
 mod cases;
+/// Every format that runs are exported in, and back again.
+mod export;
 /// Others' trajectories: imported, labelled, scored, audited, exported.
 mod labels;
 /// The world text-to-sql: a scripted run, its composer, imports, planted faults.

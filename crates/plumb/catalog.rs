@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use plumbline::export::Column;
 use plumbline::fusion::{Fusion, FusionVerifier};
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::verifiers::{
@@ -302,7 +303,8 @@ async fn python(
     feature = "solve",
     feature = "wasm",
     feature = "http",
-    feature = "llama"
+    feature = "llama",
+    feature = "parquet"
 )))]
 fn not_built(what: &str, feature: &str) -> Failure {
     let message = format!(
@@ -310,6 +312,45 @@ fn not_built(what: &str, feature: &str) -> Failure {
          cargo build --release --features {feature}"
     );
     Failure::say(Kind::Missing, message)
+}
+
+/// A file of columns in the making.
+#[cfg(feature = "parquet")]
+pub(crate) struct Columns(plumbline_parquet::TableWriter);
+
+#[cfg(feature = "parquet")]
+impl Columns {
+    pub(crate) fn create(path: &Path, columns: &[Column]) -> Result<Self> {
+        let writer = plumbline_parquet::TableWriter::create(path, columns);
+        writer.map(Self).blame(Kind::External)
+    }
+
+    pub(crate) fn push(&mut self, row: &str) -> Result<()> {
+        self.0.push(row).blame(Kind::External)
+    }
+
+    pub(crate) fn finish(self) -> Result<()> {
+        self.0.finish().blame(Kind::External)
+    }
+}
+
+/// There can be none.
+#[cfg(not(feature = "parquet"))]
+pub(crate) enum Columns {}
+
+#[cfg(not(feature = "parquet"))]
+impl Columns {
+    pub(crate) fn create(_: &Path, _: &[Column]) -> Result<Self> {
+        Err(not_built("Parquet", "parquet"))
+    }
+
+    pub(crate) fn push(&mut self, _: &str) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn finish(self) -> Result<()> {
+        match self {}
+    }
 }
 
 /// The corpora an environment's tools work over, each opened once.

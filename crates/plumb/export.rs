@@ -1,219 +1,381 @@
 //! `plumb export`: writes a run's trajectories in a published format, with the labels of a
-//! view. A run that was imported from that format goes back out as it came, byte for byte.
+//! view, and a header beside them that says what they are. One task is held at a time. A run
+//! that was imported from that format goes back out as it came, byte for byte.
+
+mod files;
+mod header;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use plumbline::export::{agent_process_bench, messages, openai_chat};
-use plumbline::import::Origin;
-use plumbline::store::{Recording, read_origins, write_atomically};
-use plumbline::{Action, Gold, NodeId, Step, StepLabel, Task, TaskId, Tree};
-use serde_json::json;
+use plumbline::export::{
+    Advantages, Format, Group, Rewards, Rows, Settings, Zeros, agent_process_bench,
+    declaration, openai_chat,
+};
+use plumbline::import::{Origin, TrajectoryFormat};
+use plumbline::store::{Index, each_origin};
+use plumbline::{
+    CallCache, Environment, Gold, GradeError, NodeId, Outcome, Step, StepLabel, Task,
+    TaskId, Tree, Verdict, VerifierId, View, Zero, grade, outcome,
+};
+use serde_json::Value;
 
-use crate::failure::{Failure, Kind, Result, at};
-use crate::label::{chosen, recorded_environment, tasks, unknown_task, view};
+use crate::failure::{Failure, Kind, Result};
+use crate::import::trajectories::source;
+use crate::label::{environment_of, named, tasks_of, unknown_task, view};
 use crate::manifest::EnvironmentFolder;
+use crate::progress::Progress;
+use files::Files;
+use header::Tally;
+
+/// What is remembered of calls that the grading of one task makes.
+const GRADING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The view that training formats are labelled by unless another is named.
+const VIEW: View = View::StrictLocal;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     /// The run's folder.
     run: PathBuf,
-    /// agentprocessbench or openai-chat.
+    /// agentprocessbench, openai-chat, atif: trajectories. skyrl, verl, verifiers, atropos:
+    /// tokens with rewards. trl, openrlhf, prm: process reward models. pairs: preferences.
+    /// verdict-chat: judges. parquet: everything.
     #[arg(long, value_name = "F")]
     format: Format,
-    /// The folder to write into; the file in it must not exist.
+    /// The folder to write into; the files in it must not exist.
     #[arg(short = 'o', long, value_name = "DIR")]
     out: PathBuf,
-    /// Labels to write, as a view reads them off the verdicts. Default: those the source of
-    /// an imported run had, none for a run of our own.
+    /// Labels to write, as a view reads them off the verdicts. Default: strict-local; for
+    /// agentprocessbench those the source of an imported run had, none for a run of our own.
     #[arg(long, value_name = "NAME")]
     view: Option<String>,
     /// Use only this verifier's verdicts; repeat for several. Default: all there are.
-    #[arg(long = "verifier", value_name = "V", requires = "view")]
+    #[arg(long = "verifier", value_name = "V")]
     verifiers: Vec<String>,
+    /// What becomes of labels that are neither good nor bad: drop, keep or positive. Default:
+    /// keep, and drop where the format knows only yes and no.
+    #[arg(long, value_name = "Z")]
+    zeros: Option<Zeros>,
+    /// What a step earns: step (its label), outcome (of the trajectory, on the last step),
+    /// both, or ppr (process plus outcome minus one).
+    #[arg(long, default_value = "step", value_name = "R", value_parser = rewards)]
+    rewards: Rewards,
+    /// What rewards are compared with: grpo or rloo (trajectories of one task), turn or
+    /// sibling (steps taken from one state).
+    #[arg(long, default_value = "grpo", value_name = "A", value_parser = advantages)]
+    advantages: Advantages,
+    /// A run with labels by people, judged by the same verifiers: how often the view is wrong
+    /// about its steps goes into the header.
+    #[arg(long, value_name = "RUN")]
+    error_from: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    AgentProcessBench,
-    OpenaiChat,
+fn rewards(name: &str) -> std::result::Result<Rewards, plumbline::export::NameError> {
+    name.parse()
 }
 
-impl Format {
-    fn name(self) -> &'static str {
-        match self {
-            Format::AgentProcessBench => "agentprocessbench",
-            Format::OpenaiChat => "openai-chat",
+fn advantages(
+    name: &str,
+) -> std::result::Result<Advantages, plumbline::export::NameError> {
+    name.parse()
+}
+
+impl ExportArgs {
+    fn settings(&self) -> Result<Settings> {
+        let zeros = self.zeros.unwrap_or_else(|| self.format.zeros());
+        if self.format.is_binary() && zeros == Zeros::Keep {
+            let message = format!(
+                "--zeros keep: the labels of {} are yes or no; drop them, or let them count \
+                 as positive",
+                self.format
+            );
+            return Err(Failure::say(Kind::Usage, message));
         }
+        let Self { rewards, advantages, .. } = *self;
+        Ok(Settings { zeros, rewards, advantages })
     }
-}
 
-impl FromStr for Format {
-    type Err = anyhow::Error;
-
-    fn from_str(name: &str) -> std::result::Result<Self, anyhow::Error> {
-        let known = [Format::AgentProcessBench, Format::OpenaiChat];
-        known.into_iter().find(|format| format.name() == name).ok_or_else(|| {
-            anyhow::anyhow!(
-                "no format is called {name:?}; there are: agentprocessbench, openai-chat"
-            )
-        })
+    /// The view that labels are read by; `None` where nothing is labelled, or labels are the
+    /// source's own.
+    fn view(&self) -> Result<Option<View>> {
+        match (&self.view, self.format) {
+            (Some(name), _) => view(name).map(Some),
+            (None, Format::AgentProcessBench | Format::OpenaiChat) => {
+                if self.verifiers.is_empty() {
+                    return Ok(None);
+                }
+                let message =
+                    "--verifier needs --view, for this format has labels of its own";
+                Err(Failure::say(Kind::Usage, message))
+            }
+            (None, _) => Ok(Some(VIEW)),
+        }
     }
 }
 
 pub(crate) async fn export(args: &ExportArgs, json: bool) -> Result<()> {
-    let recording = Recording::open(&args.run)?;
-    let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
-    let tasks = tasks(&folder, &recording)?;
-    let labels = labels(args, &recording, &tasks)?;
-    let origins = read_origins(&args.run)?;
-    let mut lines = String::new();
-    let mut count = 0u64;
-    if origins.is_empty() {
-        let environment = recorded_environment(&folder, &recording, json).await?;
-        let gold = folder.gold()?;
-        for (index, (id, tree)) in (0..).zip(&recording.trees) {
-            let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;
-            for (sample, leaf) in (0..).zip(tree.leaves()) {
-                let path = Path { task, gold: gold.get(id), tree, leaf, index, sample };
-                lines +=
-                    &path.line(args.format, environment.system(), labels.as_ref())?;
-                lines.push('\n');
-                count += 1;
-            }
-        }
+    let settings = args.settings()?;
+    let view = args.view()?;
+    let index = Index::open(&args.run)?;
+    let only = match args.verifiers.as_slice() {
+        [] => None,
+        names => Some(named(&args.run, names)?),
+    };
+    let run = Run::open(args, &index, view, only, json).await?;
+    let mut tally = Tally::default();
+    let mut files = Files::create(&args.out, args.format)?;
+    if run.goes_back() {
+        run.give_back(args, &mut files, &mut tally)?;
+    } else {
+        run.walk(&settings, &mut files, &mut tally, json).await?;
     }
-    for origin in &origins {
-        let tree = recording.trees.get(&origin.task);
-        lines += &returned(args, origin, tree, labels.as_ref())?;
-        lines.push('\n');
-        count += 1;
+    if tally.rows() == 0 {
+        let message = format!(
+            "no row was written in the format {}{}",
+            args.format,
+            tally.refusals_in_words()
+        );
+        return Err(Failure::say(Kind::Finding, message));
     }
-    fs::create_dir_all(&args.out).map_err(at(&args.out))?;
-    let file = args.out.join(format!("{}.jsonl", args.format.name()));
-    if file.exists() {
-        let message = format!("{}: exists; name another --out", file.display());
-        return Err(Failure::say(Kind::Usage, message));
+    if !tally.left_out.is_empty() {
+        let left_out: Vec<String> = tally.left_out.iter().cloned().collect();
+        let view = view.map(|view| view.to_string()).unwrap_or_default();
+        eprintln!("left out by view {view}: {}", left_out.join(", "));
     }
-    write_atomically(&file, lines.as_bytes())?;
-    match json {
-        true => println!("{}", json!({ "file": file, "trajectories": count })),
-        false => println!("{count} trajectories written to {}", file.display()),
-    }
+    let header = header::header(args, &index, &settings, view, &tally)?;
+    let written = files.finish(&header)?;
+    tally.print(&written, json);
     Ok(())
 }
 
-/// What a view makes of every step.
-type Labels = BTreeMap<(TaskId, NodeId), StepLabel>;
-
-fn labels(
-    args: &ExportArgs,
-    recording: &Recording,
-    tasks: &BTreeMap<TaskId, Task>,
-) -> Result<Option<Labels>> {
-    let Some(name) = &args.view else { return Ok(None) };
-    let view = view(name)?;
-    let verdicts = chosen(&args.run, &args.verifiers, view)?;
-    let mut labels = Labels::new();
-    let mut left_out = BTreeSet::new();
-    for (id, tree) in &recording.trees {
-        let own = verdicts.get(id).map_or(&[][..], Vec::as_slice);
-        left_out.extend(
-            own.iter().filter(|v| !view.admits(v)).map(|v| v.verifier.to_string()),
-        );
-        let question = tasks.get(id).map_or("", |task| task.prompt.as_str());
-        let found = view.labels(question, tree, own).into_iter();
-        labels.extend(found.map(|(node, found)| ((id.clone(), node), found.label)));
-    }
-    if !left_out.is_empty() {
-        let left_out: Vec<String> = left_out.into_iter().collect();
-        eprintln!("left out by view {view}: {}", left_out.join(", "));
-    }
-    Ok(Some(labels))
+/// A run and what is read of it for every task.
+struct Run<'r> {
+    index: &'r Index,
+    format: Format,
+    view: Option<View>,
+    only: Option<BTreeSet<VerifierId>>,
+    tasks: BTreeMap<TaskId, Task>,
+    gold: BTreeMap<TaskId, Gold>,
+    /// `None` for a run that goes back out as it came.
+    environment: Option<Environment>,
 }
 
-/// A trajectory that was imported, in the format it came in.
-fn returned(
-    args: &ExportArgs,
-    origin: &Origin,
-    tree: Option<&Tree>,
-    labels: Option<&Labels>,
-) -> Result<String> {
-    let path = match (tree, origin.leaf) {
-        (Some(tree), Some(leaf)) if tree.get(leaf).is_some() => tree.path(leaf),
-        _ => vec![],
-    };
-    let steps: Vec<&Step> = path.iter().map(|(_, node)| &node.step).collect();
-    let line = match args.format {
-        Format::OpenaiChat => openai_chat::line(&origin.rest, &steps),
-        Format::AgentProcessBench => {
-            let labels = labels.map(|labels| {
-                let label = |(index, node): &(u32, NodeId)| {
-                    Some((*index, *labels.get(&(origin.task.clone(), *node))?))
-                };
-                let steps = origin.messages.iter().filter_map(label).collect();
-                agent_process_bench::Labels { steps, last: None }
-            });
-            agent_process_bench::line(&origin.rest, &steps, labels.as_ref())
+/// What is read of one task.
+struct Read {
+    tree: Tree,
+    verdicts: Vec<Verdict>,
+    system: String,
+    tools: Vec<Value>,
+}
+
+impl<'r> Run<'r> {
+    async fn open(
+        args: &ExportArgs,
+        index: &'r Index,
+        view: Option<View>,
+        only: Option<BTreeSet<VerifierId>>,
+        json: bool,
+    ) -> Result<Self> {
+        let folder = EnvironmentFolder::of_run(&args.run, index.header())?;
+        let tasks = tasks_of(&folder, index.header())?;
+        let (gold, environment) = match index.is_imported()
+            && !args.format.wants_outcomes()
+        {
+            true => (folder.gold()?, None),
+            false => {
+                let environment = environment_of(&folder, index.header(), json).await?;
+                (folder.gold()?, Some(environment))
+            }
+        };
+        let format = args.format;
+        Ok(Self { index, format, view, only, tasks, gold, environment })
+    }
+
+    /// Whether the run holds chats that were imported and chats are asked for: they go out as
+    /// they came, or not at all.
+    fn goes_back(&self) -> bool {
+        let source = source(self.index.header());
+        let chat = matches!(
+            source,
+            Some(TrajectoryFormat::AgentProcessBench | TrajectoryFormat::OpenaiChat)
+        );
+        chat && matches!(self.format, Format::AgentProcessBench | Format::OpenaiChat)
+    }
+
+    /// Writes every task's group.
+    async fn walk(
+        &self,
+        settings: &Settings,
+        files: &mut Files,
+        tally: &mut Tally,
+        json: bool,
+    ) -> Result<()> {
+        let count = self.index.tasks().count() as u64;
+        let progress = Progress::new("tasks exported", count, json);
+        for (number, id) in (0..).zip(self.index.tasks()) {
+            let task = self.tasks.get(id).ok_or_else(|| unknown_task(id))?;
+            let read = self.read(id, tally)?;
+            let outcomes = self.outcomes(task, &read.tree).await?;
+            let labels = match self.view {
+                Some(view) => view.labels(&task.prompt, &read.tree, &read.verdicts),
+                None => BTreeMap::new(),
+            };
+            let group = Group {
+                index: number,
+                task,
+                gold: self.gold.get(id),
+                policy: &self.index.header().policy,
+                system: &read.system,
+                tools: &read.tools,
+                tree: &read.tree,
+                verdicts: &read.verdicts,
+                labels,
+                outcomes,
+            };
+            let rows = self.format.rows(&group, settings);
+            tally.add(&group, &rows);
+            files.push(rows)?;
+            progress.set(number + 1, |_| id.to_string());
         }
-    };
-    line.ok_or_else(|| {
-        let message = format!(
-            "{}: task {} was imported from another format than {}",
-            args.run.display(),
-            origin.task,
-            args.format.name()
-        );
-        Failure::say(Kind::Usage, message)
-    })
-}
+        progress.finish();
+        Ok(())
+    }
 
-/// A trajectory of our own.
-struct Path<'r> {
-    task: &'r Task,
-    gold: Option<&'r Gold>,
-    tree: &'r Tree,
-    leaf: NodeId,
-    index: u64,
-    sample: u64,
-}
+    fn read(&self, id: &TaskId, tally: &mut Tally) -> Result<Read> {
+        let tree = self.index.tree(id)?;
+        let verdicts = self.verdicts(id, tally)?;
+        let (system, tools) = match self.index.is_imported() {
+            true => {
+                let origins = self.index.origins(id)?;
+                let said =
+                    origins.iter().map(Origin::system).find(|said| !said.is_empty());
+                let tools = origins.first().map(Origin::tools).unwrap_or_default();
+                (said.unwrap_or_default().to_owned(), tools)
+            }
+            false => {
+                let own = self.environment.as_ref().expect("a run of our own has one");
+                let tools = own.specs().iter().map(declaration).collect();
+                (own.system().to_owned(), tools)
+            }
+        };
+        Ok(Read { tree, verdicts, system, tools })
+    }
 
-impl Path<'_> {
+    /// The verdicts that the view admits. Those that were named and that it cannot use are an
+    /// error: see [`View::require`].
+    fn verdicts(&self, id: &TaskId, tally: &mut Tally) -> Result<Vec<Verdict>> {
+        let Some(view) = self.view else { return Ok(vec![]) };
+        let mut verdicts = self.index.verdicts(id, self.only.as_ref())?;
+        if self.only.is_some() {
+            view.require(&verdicts).map_err(|error| Failure::new(Kind::Usage, error))?;
+        }
+        verdicts.retain(|verdict| {
+            let admitted = view.admits(verdict);
+            if !admitted {
+                tally.left_out.insert(verdict.verifier.to_string());
+            }
+            admitted
+        });
+        Ok(verdicts)
+    }
+
+    /// What became of each trajectory, where the format asks and there is gold.
+    async fn outcomes(
+        &self,
+        task: &Task,
+        tree: &Tree,
+    ) -> Result<BTreeMap<NodeId, Outcome>> {
+        let (true, Some(gold), Some(environment)) =
+            (self.format.wants_outcomes(), self.gold.get(&task.id), &self.environment)
+        else {
+            return Ok(BTreeMap::new());
+        };
+        let cache = CallCache::new(GRADING_BYTES_MAX);
+        let compared = match grade(environment, task, gold, tree, Some(&cache)).await {
+            Ok(compared) => compared,
+            // Its tools are not here, and the comparison may need them.
+            Err(GradeError::Act(_)) if self.index.is_imported() => {
+                return Ok(BTreeMap::new());
+            }
+            Err(error @ GradeError::Gold { .. }) => {
+                return Err(Failure::new(Kind::Input, error));
+            }
+            Err(error) => return Err(Failure::new(Kind::External, error)),
+        };
+        let of = |leaf| (leaf, outcome(tree, leaf, gold, &compared));
+        Ok(tree.leaves().into_iter().map(of).collect())
+    }
+
+    /// Writes the trajectories of an imported run in the format they came in, in the order
+    /// they came.
+    fn give_back(
+        &self,
+        args: &ExportArgs,
+        files: &mut Files,
+        tally: &mut Tally,
+    ) -> Result<()> {
+        let mut held: Option<(TaskId, Tree, Option<Labels>)> = None;
+        each_origin(&args.run, |origin| {
+            if held.as_ref().is_none_or(|(task, ..)| *task != origin.task) {
+                let tree = self.index.tree(&origin.task)?;
+                let verdicts = self.verdicts(&origin.task, tally)?;
+                tally.task(&verdicts);
+                let question = self.tasks.get(&origin.task);
+                let question = question.map_or("", |task| task.prompt.as_str());
+                let labels: Option<Labels> = self.view.map(|view| {
+                    let labels = view.labels(question, &tree, &verdicts);
+                    labels.iter().map(|(node, l)| (*node, (l.label, l.zero))).collect()
+                });
+                held = Some((origin.task.clone(), tree, labels));
+            }
+            let (_, tree, labels) = held.as_ref().expect("it was just read");
+            files.push_line(&self.line(args, &origin, tree, labels.as_ref())?)?;
+            tally.line();
+            if let Some(labels) = labels {
+                let of_path = origin.messages.iter();
+                of_path.for_each(|(_, node)| tally.step(labels.get(node).copied()));
+            }
+            Ok::<(), Failure>(())
+        })
+    }
+
+    /// A trajectory that was imported, in the format it came in.
     fn line(
         &self,
-        format: Format,
-        system: &str,
+        args: &ExportArgs,
+        origin: &Origin,
+        tree: &Tree,
         labels: Option<&Labels>,
     ) -> Result<String> {
-        let path = self.tree.path(self.leaf);
+        let path = match origin.leaf {
+            Some(leaf) if tree.get(leaf).is_some() => tree.path(leaf),
+            _ => vec![],
+        };
         let steps: Vec<&Step> = path.iter().map(|(_, node)| &node.step).collect();
-        let (messages, indices) = messages(system, &self.task.prompt, &steps);
-        let mut record = json!({
-            "query_index": self.index,
-            "sample_index": self.sample,
-            "id": self.task.id,
-            "question": self.task.prompt,
-            "messages": messages,
-        });
-        if format == Format::AgentProcessBench {
-            if let Some(gold) = self.gold {
-                record["ground_truth"] = json!({ "target": gold.answers() });
+        let line = match args.format {
+            Format::AgentProcessBench => {
+                let labels = labels.map(|labels| {
+                    let label = |(index, node): &(u32, NodeId)| {
+                        Some((*index, labels.get(node)?.0))
+                    };
+                    let steps = origin.messages.iter().filter_map(label).collect();
+                    agent_process_bench::Labels { steps, last: None }
+                });
+                agent_process_bench::line(&origin.rest, &steps, labels.as_ref())
             }
-            let answer = steps.last().and_then(|step| match &step.proposal.action {
-                Action::Answer { text } => Some(text),
-                Action::Calls { .. } | Action::Malformed { .. } => None,
-            });
-            record["answer_text"] = json!(answer);
-            let label = |(index, (node, _)): (&u32, &(NodeId, _))| {
-                let found = labels?.get(&(self.task.id.clone(), *node))?;
-                Some((index.to_string(), json!(found.to_number())))
-            };
-            let labelled: serde_json::Map<_, _> =
-                indices.iter().zip(&path).filter_map(label).collect();
-            record["step_labels"] = labelled.into();
-        }
-        Ok(record.to_string())
+            _ => openai_chat::line(&origin.rest, &steps),
+        };
+        line.ok_or_else(|| {
+            let message = format!(
+                "{}: task {} was imported from another format than {}",
+                args.run.display(),
+                origin.task,
+                args.format
+            );
+            Failure::say(Kind::Usage, message)
+        })
     }
 }
+
+/// What a view makes of the steps of one tree.
+type Labels = BTreeMap<NodeId, (StepLabel, Option<Zero>)>;

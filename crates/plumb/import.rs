@@ -28,8 +28,8 @@ pub(crate) struct ImportArgs {
     /// spider: questions to SQLite databases, dabench: to tables, nl4opt, nlp4lp or mamo:
     /// optimisation problems, humaneval or mbpp: programs to be written become one. corpus:
     /// documents alone become a corpus. agentprocessbench, openai-chat, reflexion,
-    /// who-and-when or sql-labels: what others recorded becomes a run, to be labelled and
-    /// scored.
+    /// who-and-when, sql-labels or atif: what others recorded becomes a run, to be labelled
+    /// and scored.
     #[arg(value_name = "FORMAT")]
     subject: Subject,
     /// JSON lines, or a JSON array of records; for a corpus also folders of .txt and .md.

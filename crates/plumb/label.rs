@@ -1,14 +1,14 @@
 //! `plumb label`: has verifiers judge a run and writes their verdicts beside its steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
-use plumbline::store::{Recording, VerdictWriter, read_verdicts};
+use plumbline::store::{Recording, RunHeader, VerdictWriter, read_verdicts};
 use plumbline::{
     Digest, Environment, Gold, Limits, NodeId, StepLabel, Task, TaskId, Tree, Verdict,
-    Verifier, VerifierError, View,
+    Verifier, VerifierError, VerifierId, View,
 };
 
 use crate::args::LabelArgs;
@@ -127,7 +127,15 @@ pub(crate) async fn recorded_environment(
     recording: &Recording,
     json: bool,
 ) -> Result<Environment> {
-    let header = &recording.header;
+    environment_of(folder, &recording.header, json).await
+}
+
+/// The same, of a run whose steps have not been read.
+pub(crate) async fn environment_of(
+    folder: &EnvironmentFolder,
+    header: &RunHeader,
+    json: bool,
+) -> Result<Environment> {
     let limits = header.settings.get("limits").cloned().unwrap_or_default();
     let limits: Limits = serde_json::from_value(limits).blame(Kind::Input)?;
     let environment = catalog::environment(folder, &limits, json).await?;
@@ -152,7 +160,14 @@ pub(crate) fn tasks(
     folder: &EnvironmentFolder,
     recording: &Recording,
 ) -> Result<BTreeMap<TaskId, Task>> {
-    let header = &recording.header;
+    tasks_of(folder, &recording.header)
+}
+
+/// The same, of a run whose steps have not been read.
+pub(crate) fn tasks_of(
+    folder: &EnvironmentFolder,
+    header: &RunHeader,
+) -> Result<BTreeMap<TaskId, Task>> {
     let file = header.settings.get("tasks").and_then(|file| file.as_str());
     let mut tasks = folder.tasks(file.map(Path::new))?;
     // The run may have been of the first ones only, and others may have come since.
@@ -197,11 +212,21 @@ pub(crate) fn chosen(run: &Path, names: &[String], view: View) -> Result<Verdict
     if names.is_empty() {
         return Ok(all);
     }
-    let is =
-        |id: &plumbline::VerifierId, name: &String| id.name() == name || &id.0 == name;
+    let named = named(run, names)?;
+    for own in all.values_mut() {
+        own.retain(|verdict| named.contains(&verdict.verifier));
+        view.require(own).blame(Kind::Usage)?;
+    }
+    Ok(all)
+}
+
+/// The verifiers that these names mean, among those that have judged a run.
+pub(crate) fn named(run: &Path, names: &[String]) -> Result<BTreeSet<VerifierId>> {
     let known = plumbline::store::verifiers(run)?;
+    let mut found = BTreeSet::new();
     for name in names {
-        if !known.iter().any(|id| is(id, name)) {
+        let is = |id: &&VerifierId| id.name() == name || &id.0 == name;
+        if !known.iter().any(|id| is(&id)) {
             let known: Vec<String> = known.iter().map(ToString::to_string).collect();
             let message = format!(
                 "{}: {name:?} has not judged this run; run plumb label --verifier {name} \
@@ -211,12 +236,9 @@ pub(crate) fn chosen(run: &Path, names: &[String], view: View) -> Result<Verdict
             );
             return Err(Failure::say(Kind::Usage, message));
         }
+        found.extend(known.iter().filter(is).cloned());
     }
-    for own in all.values_mut() {
-        own.retain(|verdict| names.iter().any(|name| is(&verdict.verifier, name)));
-        view.require(own).blame(Kind::Usage)?;
-    }
-    Ok(all)
+    Ok(found)
 }
 
 /// How many steps have each label; the last is the steps without one.

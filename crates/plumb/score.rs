@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind, Result};
 use crate::fit::{FitArgs, fit};
-use crate::label::{chosen, tasks, view};
+use crate::label::{Verdicts, chosen, tasks, view};
 use crate::manifest::{EnvironmentFolder, read_jsonl};
 use crate::mutants::{MutantsArgs, mutants};
 
@@ -69,21 +69,7 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
     let gold = folder.gold()?;
     let human = human(&args.run, args.gold.as_deref(), &origins)?;
     let verdicts = chosen(&args.run, &args.verifiers, view)?;
-    let mut left_out = BTreeSet::new();
-    let mut predictions = Predictions::new();
-    for (task, tree) in &recording.trees {
-        let own = verdicts.get(task).map_or(&[][..], Vec::as_slice);
-        left_out.extend(
-            own.iter().filter(|v| !view.admits(v)).map(|v| v.verifier.to_string()),
-        );
-        let question = tasks.get(task).map_or("", |task| task.prompt.as_str());
-        let labels = view.labels(question, tree, own);
-        let prediction = |(node, labelled): (NodeId, Labelled<'_>)| {
-            let (label, confidence) = (Some(labelled.label), labelled.confidence());
-            ((task.clone(), node), Prediction { label, confidence })
-        };
-        predictions.extend(labels.into_iter().map(prediction));
-    }
+    let (predictions, left_out) = predictions(&recording, &tasks, &verdicts, view);
     let rated = rated(&recording, &human, &predictions);
     let mut table = Table::default();
     if let Some(agreement) = Agreement::of(&rated, SEED) {
@@ -167,6 +153,47 @@ fn cross_validated(
     }
     let name = "  on questions not fitted on".to_owned();
     Some((name, fusion.cross_validation?.agreement))
+}
+
+/// How the labels that a view reads off these verifiers' verdicts agree with the run's labels
+/// by people; `None` if it has none.
+pub(crate) fn agreement(
+    run: &Path,
+    verifiers: &[String],
+    view: View,
+) -> Result<Option<Agreement>> {
+    let recording = Recording::open(run)?;
+    let folder = EnvironmentFolder::of_run(run, &recording.header)?;
+    let tasks = tasks(&folder, &recording)?;
+    let human = human(run, None, &[])?;
+    let verdicts = chosen(run, verifiers, view)?;
+    let (predictions, _) = predictions(&recording, &tasks, &verdicts, view);
+    Ok(Agreement::of(&rated(&recording, &human, &predictions), SEED))
+}
+
+/// What a view says of each step, and whose verdicts it does not admit.
+fn predictions(
+    recording: &Recording,
+    tasks: &BTreeMap<TaskId, Task>,
+    verdicts: &Verdicts,
+    view: View,
+) -> (Predictions, BTreeSet<String>) {
+    let mut left_out = BTreeSet::new();
+    let mut predictions = Predictions::new();
+    for (task, tree) in &recording.trees {
+        let own = verdicts.get(task).map_or(&[][..], Vec::as_slice);
+        left_out.extend(
+            own.iter().filter(|v| !view.admits(v)).map(|v| v.verifier.to_string()),
+        );
+        let question = tasks.get(task).map_or("", |task| task.prompt.as_str());
+        let labels = view.labels(question, tree, own);
+        let prediction = |(node, labelled): (NodeId, Labelled<'_>)| {
+            let (label, confidence) = (Some(labelled.label), labelled.confidence());
+            ((task.clone(), node), Prediction { label, confidence })
+        };
+        predictions.extend(labels.into_iter().map(prediction));
+    }
+    (predictions, left_out)
 }
 
 /// What a labeller says, by step.

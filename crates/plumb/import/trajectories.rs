@@ -2,16 +2,16 @@
 //! RUN`. Such a run carries its environment, for nothing else has its tasks, and that
 //! environment has no tools: what they answered stands in the record and nowhere else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plumbline::import::{Forest, Origin, Planted, TrajectoryFormat};
 use plumbline::store::{
-    FORMAT, Host, Human, RunHeader, RunWriter, write_human, write_origins,
+    FORMAT, Host, Human, RunHeader, RunWriter, VerdictWriter, write_human, write_origins,
 };
-use plumbline::{Digest, Environment, EnvironmentParts, Event, Limits};
+use plumbline::{Digest, Environment, EnvironmentParts, Event, Limits, TaskId, Verdict};
 use serde_json::{Value, json};
 
 use super::environment::EnvironmentToml;
@@ -68,7 +68,9 @@ pub(super) fn write(
     let writer = RunWriter::open(dir, &header)?;
     let mut human = Human::new();
     let mut origins: Vec<Origin> = Vec::with_capacity(planted.len());
-    for Planted { nodes, leaf, ending, human: labels, origin } in planted {
+    let mut verdicts: BTreeMap<TaskId, Vec<Verdict>> = BTreeMap::new();
+    for Planted { nodes, leaf, ending, human: labels, verdicts: said, origin } in planted
+    {
         let task = &origin.task;
         for (id, node) in &nodes {
             writer.append(Event::Node { task, id: *id, node })?;
@@ -77,13 +79,35 @@ pub(super) fn write(
         report.steps += nodes.len() as u64;
         report.labels += labels.len() as u64;
         human.entry(task.clone()).or_default().extend(labels);
+        verdicts.entry(task.clone()).or_default().extend(said);
         origins.push(origin);
     }
     if report.labels > 0 {
         write_human(dir, &human)?;
     }
     write_origins(dir, &origins)?;
+    write_verdicts(dir, &forest, &verdicts)?;
     Ok(report)
+}
+
+/// Labels that came along and are not by people.
+fn write_verdicts(
+    dir: &Path,
+    forest: &Forest,
+    verdicts: &BTreeMap<TaskId, Vec<Verdict>>,
+) -> Result<()> {
+    let said = verdicts.values().flatten().map(|verdict| &verdict.verifier);
+    for verifier in said.collect::<BTreeSet<_>>() {
+        let mut writer = VerdictWriter::open(dir, verifier)?;
+        for (task, tree) in forest.trees() {
+            let own = verdicts.get(task).into_iter().flatten();
+            let own: Vec<Verdict> =
+                own.filter(|verdict| &verdict.verifier == verifier).cloned().collect();
+            let nodes = u32::try_from(tree.len()).expect("node ids are 32 bits wide");
+            writer.append(task, nodes, Digest::of_json(task), &own)?;
+        }
+    }
+    Ok(())
 }
 
 fn write_environment(
@@ -97,7 +121,8 @@ fn write_environment(
         TrajectoryFormat::AgentProcessBench | TrajectoryFormat::Reflexion => &WEIGHING,
         TrajectoryFormat::OpenaiChat
         | TrajectoryFormat::WhoAndWhen
-        | TrajectoryFormat::SqlLabels => &[],
+        | TrajectoryFormat::SqlLabels
+        | TrajectoryFormat::Atif => &[],
     };
     let environment = EnvironmentToml {
         name,

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::{Group, Rows};
 use crate::import::chat;
 use crate::python_json::python_json;
-use crate::{Step, StepLabel};
+use crate::{Action, Step, StepLabel};
 
 /// Labels to write in place of those the source had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,4 +45,35 @@ pub fn line(rest: &Value, steps: &[&Step], labels: Option<&Labels>) -> Option<St
         }
     }
     Some(python_json(&record))
+}
+
+/// A group's own trajectories, with the labels it has.
+pub(super) fn rows(group: &Group<'_>, rows: &mut Rows) {
+    for sample in group.samples() {
+        let (messages, indices) = group.chat(&sample);
+        let mut record = json!({
+            "query_index": group.index,
+            "sample_index": sample.number,
+            "id": group.task.id,
+            "question": group.task.prompt,
+            "messages": messages,
+        });
+        if let Some(gold) = group.gold {
+            record["ground_truth"] = json!({ "target": gold.answers() });
+        }
+        let answer =
+            sample.path.last().and_then(|(_, node)| match &node.step.proposal.action {
+                Action::Answer { text } => Some(text),
+                Action::Calls { .. } | Action::Malformed { .. } => None,
+            });
+        record["answer_text"] = json!(answer);
+        let label = |(index, (node, _)): (&u32, &(_, _))| {
+            let found = group.label(*node)?;
+            Some((index.to_string(), json!(found.label.to_number())))
+        };
+        let labelled: Map<_, _> =
+            indices.iter().zip(&sample.path).filter_map(label).collect();
+        record["step_labels"] = labelled.into();
+        rows.push(&record);
+    }
 }

@@ -1,7 +1,8 @@
 //! Chat messages with tool calls, one trajectory a line.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::{Group, Rows};
 use crate::Step;
 use crate::import::chat;
 use crate::python_json::python_json;
@@ -17,4 +18,18 @@ pub fn line(rest: &Value, steps: &[&Step]) -> Option<String> {
     let field = rest.get("field")?.as_str()?;
     *record.get_mut(field)? = Value::Array(chat::write(marks, steps)?);
     Some(python_json(&record))
+}
+
+/// A group's own trajectories.
+pub(super) fn rows(group: &Group<'_>, rows: &mut Rows) {
+    for sample in group.samples() {
+        let (messages, _) = group.chat(&sample);
+        rows.push(&json!({
+            "query_index": group.index,
+            "sample_index": sample.number,
+            "id": group.task.id,
+            "question": group.task.prompt,
+            "messages": messages,
+        }));
+    }
 }

@@ -32,6 +32,7 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         steps,
         ending,
         human,
+        verdicts: vec![],
         key: json!({ "query_index": query, "sample_index": sample }),
         messages,
         rest,

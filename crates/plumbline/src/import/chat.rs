@@ -153,7 +153,7 @@ pub(crate) fn write_step(step: &Step) -> Vec<Value> {
 }
 
 /// A content: a text, nothing, or a list of texts as some endpoints send it.
-fn content(field: &Field<'_>) -> Result<String, ImportError> {
+pub(super) fn content(field: &Field<'_>) -> Result<String, ImportError> {
     match field.value() {
         Value::Null => Ok(String::new()),
         Value::Array(parts) => {
@@ -204,6 +204,16 @@ fn open(content: String, calls: Vec<ToolCall>, last: bool) -> Open {
     let observations = vec![None; calls.len()];
     let action = Action::Calls { calls };
     Open { text: with_calls(&content, &action), action, observations }
+}
+
+/// The text and the action of a message; `last` if nothing follows it.
+pub(super) fn message(
+    content: String,
+    calls: Vec<ToolCall>,
+    last: bool,
+) -> (String, Action) {
+    let Open { text, action, .. } = open(content, calls, last);
+    (text, action)
 }
 
 /// What stands between the last `<answer>` tags.
@@ -281,7 +291,12 @@ pub(super) fn no_state() -> Digest {
 
 /// What a reply came to. Its text is kept as it is; what a program can read of it lies
 /// beside.
-fn observe(content: &str, action: &Action, call: usize, tools: &Value) -> Observation {
+pub(super) fn observe(
+    content: &str,
+    action: &Action,
+    call: usize,
+    tools: &Value,
+) -> Observation {
     let parsed: Option<Value> = serde_json::from_str(content).ok();
     let refused = parsed.as_ref().and_then(|value| value.get("error"));
     if refused.is_some_and(|error| !error.is_null()) {

@@ -15,6 +15,7 @@ mod spider;
 mod two_wiki;
 
 mod agent_process_bench;
+pub(crate) mod atif;
 pub(crate) mod chat;
 mod openai_chat;
 mod optimisation;

@@ -49,6 +49,7 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         steps,
         ending,
         human: vec![],
+        verdicts: vec![],
         messages,
         rest,
     })

@@ -182,6 +182,7 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// The records of a file, as a stream: one JSON object a line, or one JSON array of objects.
+/// An object may go over several lines if its first one is its opening brace alone.
 /// A byte order mark, CRLF and blank lines are passed over. After an error there are no more.
 pub struct Records<'a> {
     file: Arc<str>,
@@ -284,6 +285,15 @@ impl<'a> Records<'a> {
             bytes.pop();
             self.line += 1;
         }
+        // A brace alone begins a record that was written over several lines.
+        if bytes.trim_ascii() == b"{" {
+            let mut scan = Scan::default();
+            bytes.iter().for_each(|byte| {
+                scan.closes(*byte);
+            });
+            bytes.push(b'\n');
+            return self.until_closed(place, bytes, scan).map(Some);
+        }
         Ok(Some((place, bytes)))
     }
 
@@ -312,8 +322,16 @@ impl<'a> Records<'a> {
     /// are looked at; whether it is JSON is for the parser to say.
     fn object(&mut self) -> Result<(Place, Vec<u8>), ImportError> {
         let place = self.place();
-        let mut scan = Scan::default();
-        let mut bytes = Vec::new();
+        self.until_closed(place, Vec::new(), Scan::default())
+    }
+
+    /// The rest of an object of which `bytes` have been read.
+    fn until_closed(
+        &mut self,
+        place: Place,
+        mut bytes: Vec<u8>,
+        mut scan: Scan,
+    ) -> Result<(Place, Vec<u8>), ImportError> {
         loop {
             let buffer = self.reader.fill_buf();
             let buffer = buffer.map_err(|source| failed(&self.file, source))?;

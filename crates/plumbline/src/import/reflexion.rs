@@ -43,6 +43,7 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         steps,
         ending,
         human: vec![],
+        verdicts: vec![],
         key: json!({ "trial": trial, "status": record.field("status").optional_text()? }),
         messages: (0..count).map(|index| (index, NodeId(index))).collect(),
         rest: json!({ "record": frame }),

@@ -48,6 +48,7 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         steps: vec![Step { proposal, observations: vec![], scratch: no_state() }],
         ending: Ending::Answered,
         human: vec![HumanLabel::Step { node: NodeId(0), label }],
+        verdicts: vec![],
         key: json!({ "database": record.field("db_id").optional_text()? }),
         messages: BTreeMap::from([(0, NodeId(0))]),
         rest: json!({ "record": record.value() }),

@@ -15,10 +15,11 @@ use serde_json::Value;
 
 use super::record::Record;
 use super::{
-    ImportError, agent_process_bench, openai_chat, reflexion, sql_labels, who_and_when,
+    ImportError, agent_process_bench, atif, openai_chat, reflexion, sql_labels,
+    who_and_when,
 };
 use crate::protocol::Protocol;
-use crate::{Ending, Gold, HumanLabel, Node, NodeId, Step, Task, TaskId, Tree};
+use crate::{Ending, Gold, HumanLabel, Node, NodeId, Step, Task, TaskId, Tree, Verdict};
 
 /// A published layout of recorded trajectories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,16 +35,19 @@ pub enum TrajectoryFormat {
     WhoAndWhen,
     /// SQLExam and NL2SQL-BUGs: a question, a query, and whether a person calls it right.
     SqlLabels,
+    /// ATIF, the Agent Trajectory Interchange Format.
+    Atif,
 }
 
 impl TrajectoryFormat {
     /// Every format, in the order they are listed to users.
-    pub const ALL: [TrajectoryFormat; 5] = [
+    pub const ALL: [TrajectoryFormat; 6] = [
         TrajectoryFormat::AgentProcessBench,
         TrajectoryFormat::OpenaiChat,
         TrajectoryFormat::Reflexion,
         TrajectoryFormat::WhoAndWhen,
         TrajectoryFormat::SqlLabels,
+        TrajectoryFormat::Atif,
     ];
 
     /// The name on the command line.
@@ -54,6 +58,7 @@ impl TrajectoryFormat {
             TrajectoryFormat::Reflexion => "reflexion",
             TrajectoryFormat::WhoAndWhen => "who-and-when",
             TrajectoryFormat::SqlLabels => "sql-labels",
+            TrajectoryFormat::Atif => "atif",
         }
     }
 
@@ -73,6 +78,7 @@ impl TrajectoryFormat {
             TrajectoryFormat::Reflexion => reflexion::read(record),
             TrajectoryFormat::WhoAndWhen => who_and_when::read(record),
             TrajectoryFormat::SqlLabels => sql_labels::read(record),
+            TrajectoryFormat::Atif => atif::read(record),
         }
     }
 }
@@ -87,7 +93,7 @@ impl fmt::Display for TrajectoryFormat {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no format of trajectories is called {0:?}; there are: agentprocessbench, openai-chat, \
-     reflexion, who-and-when, sql-labels"
+     reflexion, who-and-when, sql-labels, atif"
 )]
 pub struct TrajectoryFormatError(String);
 
@@ -113,6 +119,8 @@ pub struct Trajectory {
     pub ending: Ending,
     /// What people said about it.
     pub human: Vec<HumanLabel>,
+    /// What others than people said about it.
+    pub verdicts: Vec<Verdict>,
     /// What the source calls it.
     pub key: Value,
     /// The step of each message that is one, by the message's index in the source.
@@ -135,6 +143,40 @@ pub struct Origin {
     pub messages: Vec<(u32, NodeId)>,
     /// What the source's record held beyond what steps, gold and labels hold.
     pub rest: Value,
+}
+
+impl Origin {
+    /// The system message that the source has for this trajectory; empty if it has none.
+    pub fn system(&self) -> &str {
+        let text = |value: &Value| value.as_str().map(str::len).is_some_and(|l| l > 0);
+        let said = self.rest.get("system").filter(|value| text(value));
+        let marks = self.rest.get("marks").and_then(Value::as_array);
+        let messages = marks.into_iter().flatten().filter_map(|mark| mark.get("as"));
+        let mut system =
+            messages.filter(|message| message.get("role") == Some(&"system".into()));
+        let said = said.or_else(|| system.find_map(|message| message.get("content")));
+        said.and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// The declarations of tools that the source has for this trajectory, as endpoints of
+    /// the OpenAI kind take them.
+    pub fn tools(&self) -> Vec<Value> {
+        let record = self.rest.get("record");
+        let agent = |record: &'_ Value| -> Option<Value> {
+            record.get("agent")?.get("tool_definitions").cloned()
+        };
+        let tools = record.and_then(|record| {
+            record
+                .get("tools")
+                .filter(|tools| tools.is_array())
+                .cloned()
+                .or(agent(record))
+        });
+        match tools {
+            Some(Value::Array(tools)) => tools,
+            _ => vec![],
+        }
+    }
 }
 
 /// Why a trajectory cannot join those of its task.
@@ -179,6 +221,8 @@ pub struct Planted {
     pub ending: Ending,
     /// What people said, with the nodes' numbers in the tree.
     pub human: Vec<HumanLabel>,
+    /// What others said, with the nodes' numbers in the tree.
+    pub verdicts: Vec<Verdict>,
     /// Where it came from.
     pub origin: Origin,
 }
@@ -186,8 +230,17 @@ pub struct Planted {
 impl Forest {
     /// Hangs a trajectory into the tree of its task, as a branch of its own.
     pub fn plant(&mut self, trajectory: Trajectory) -> Result<Planted, PlantError> {
-        let Trajectory { task, gold, steps, ending, human, key, messages, rest } =
-            trajectory;
+        let Trajectory {
+            task,
+            gold,
+            steps,
+            ending,
+            human,
+            mut verdicts,
+            key,
+            messages,
+            rest,
+        } = trajectory;
         let id = task.id.clone();
         match self.tasks.iter().find(|known| known.id == id) {
             None => self.tasks.push(task),
@@ -215,8 +268,9 @@ impl Forest {
         let human = human.into_iter().map(|label| label.shifted(offset)).collect();
         let shift = |(index, node): (u32, NodeId)| (index, NodeId(node.0 + offset));
         let messages = messages.into_iter().map(shift).collect();
+        verdicts.iter_mut().for_each(|verdict| verdict.node.0 += offset);
         let origin = Origin { task: id, leaf, key, messages, rest };
-        Ok(Planted { nodes, leaf, ending, human, origin })
+        Ok(Planted { nodes, leaf, ending, human, verdicts, origin })
     }
 
     /// The tasks, in the order they came.

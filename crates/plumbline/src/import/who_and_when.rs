@@ -51,6 +51,7 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         steps,
         ending: Ending::Exhausted { budget: Budget::Steps },
         human: human.into_iter().collect(),
+        verdicts: vec![],
         key: json!({ "subset": part, "file": file }),
         messages,
         rest: json!({ "record": frame }),

@@ -15,7 +15,7 @@ use crate::import::Origin;
 use crate::{HumanLabel, TaskId};
 
 const HUMAN: &str = "plumbline.human";
-const ORIGIN: &str = "plumbline.origin";
+pub(super) const ORIGIN: &str = "plumbline.origin";
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -26,7 +26,7 @@ enum HumanLine<'a> {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum OriginLine<'a> {
+pub(super) enum OriginLine<'a> {
     Format { name: Cow<'a, str>, version: Version },
     Trajectory { origin: Cow<'a, Origin> },
 }
@@ -75,18 +75,38 @@ pub fn write_origins(run: &Path, origins: &[Origin]) -> Result<(), WriteError> {
 /// Where a run's trajectories came from, in the order they came. Empty if it was not
 /// imported.
 pub fn read_origins(run: &Path) -> Result<Vec<Origin>, ReadError> {
-    let path = run.join("origin.jsonl");
     let mut origins = Vec::new();
-    read(&path, |line: OriginLine<'static>, number| {
+    each_origin(run, |origin| {
+        origins.push(origin);
+        Ok::<(), ReadError>(())
+    })?;
+    Ok(origins)
+}
+
+/// Visits where a run's trajectories came from, one at a time, in the order they came. Stops
+/// at the first error of the visitor's own.
+pub fn each_origin<E: From<ReadError>>(
+    run: &Path,
+    mut visit: impl FnMut(Origin) -> Result<(), E>,
+) -> Result<(), E> {
+    let path = run.join("origin.jsonl");
+    let mut failed = None;
+    let read = read(&path, |line: OriginLine<'static>, number| {
         match line {
             OriginLine::Format { name, version } => {
                 check_format(&path, number, &name, ORIGIN, version)?;
             }
-            OriginLine::Trajectory { origin } => origins.push(origin.into_owned()),
+            OriginLine::Trajectory { .. } if failed.is_some() => {}
+            OriginLine::Trajectory { origin } => {
+                failed = visit(origin.into_owned()).err();
+            }
         }
         Ok(())
-    })?;
-    Ok(origins)
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(read?),
+    }
 }
 
 fn write<T: Serialize>(

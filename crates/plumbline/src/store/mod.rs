@@ -23,11 +23,15 @@
 
 mod beside;
 mod format;
+mod index;
 mod reader;
 mod writer;
 
-pub use beside::{Human, read_human, read_origins, write_human, write_origins};
+pub use beside::{
+    Human, each_origin, read_human, read_origins, write_human, write_origins,
+};
 pub use format::{FORMAT, Host, RunHeader, Version};
+pub use index::Index;
 pub use reader::{
     Judged, JudgedTree, ReadError, Recording, read_header, read_verdicts, verifiers,
 };

@@ -19,8 +19,12 @@ use crate::{
 /// A line longer than this is not one of ours.
 const LINE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
 /// What is said of a file that does not begin as ours do.
-const UNTITLED: &str = "the file's first line must say its format: it is not whole";
+pub(super) const UNTITLED: &str =
+    "the file's first line must say its format: it is not whole";
 
 /// Why a run cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -90,40 +94,49 @@ impl Recording {
             return Err(ReadError::Line { path, line: 1, message });
         }
         let blobs = dir.join("blobs");
-        read_lines(&path, |line: StepsLine<'static>, number| {
-            let bad = |message: String| ReadError::Line {
-                path: path.clone(),
-                line: number,
-                message,
-            };
-            let bad_tree = |error: TreeError| bad(error.to_string());
-            if number == 1 && !matches!(line, StepsLine::Format { .. }) {
-                return Err(bad(UNTITLED.to_owned()));
-            }
-            match line {
-                StepsLine::Format { name, version } => {
-                    check_format(&path, number, &name, STEPS, version)?;
-                }
-                StepsLine::Node(line) => {
-                    let task = line.task.clone().into_owned();
-                    let id = line.node;
-                    let node = Arc::new(to_node(line, &blobs)?);
-                    tree(&mut trees, task).push_as(id, node).map_err(bad_tree)?;
-                }
-                StepsLine::Ending { task, node, seed, ending } => {
-                    let tree = tree(&mut trees, task.into_owned());
-                    match node {
-                        Some(_) => {
-                            tree.end(node, ending.into_owned()).map_err(bad_tree)?;
-                        }
-                        None => tree.end_unborn(seed, ending.into_owned()),
-                    }
-                }
-            }
-            Ok(())
+        each_line(&path, |line| {
+            grow(&mut trees, &path, &blobs, line.number, parse(&path, &line)?)
         })?;
         Ok(Self { header, trees })
     }
+}
+
+/// Adds what a line of `steps.jsonl` says to the trees.
+pub(super) fn grow(
+    trees: &mut BTreeMap<TaskId, Tree>,
+    path: &Path,
+    blobs: &Path,
+    number: u64,
+    line: StepsLine<'static>,
+) -> Result<(), ReadError> {
+    let bad = |message: String| ReadError::Line {
+        path: path.to_owned(),
+        line: number,
+        message,
+    };
+    let bad_tree = |error: TreeError| bad(error.to_string());
+    if number == 1 && !matches!(line, StepsLine::Format { .. }) {
+        return Err(bad(UNTITLED.to_owned()));
+    }
+    match line {
+        StepsLine::Format { name, version } => {
+            check_format(path, number, &name, STEPS, version)?;
+        }
+        StepsLine::Node(line) => {
+            let task = line.task.clone().into_owned();
+            let id = line.node;
+            let node = Arc::new(to_node(line, blobs)?);
+            tree(trees, task).push_as(id, node).map_err(bad_tree)?;
+        }
+        StepsLine::Ending { task, node, seed, ending } => {
+            let tree = tree(trees, task.into_owned());
+            match node {
+                Some(_) => tree.end(node, ending.into_owned()).map_err(bad_tree)?,
+                None => tree.end_unborn(seed, ending.into_owned()),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Reads what a run is, without its steps.
@@ -154,34 +167,44 @@ pub fn read_verdicts(dir: &Path, verifier: &VerifierId) -> Result<Judged, ReadEr
     if !path.exists() {
         return Ok(judged);
     }
-    // Where a tree was judged again, the latest judgement stands.
-    read_lines(&path, |line: VerdictsLine<'static>, number| {
-        if number == 1 && !matches!(line, VerdictsLine::Format { .. }) {
-            let (path, message) = (path.clone(), UNTITLED.to_owned());
-            return Err(ReadError::Line { path, line: number, message });
-        }
-        match line {
-            VerdictsLine::Format { name, version } => {
-                check_format(&path, number, &name, VERDICTS, version)?;
-            }
-            VerdictsLine::Judged { task, nodes, shown, verdicts } => {
-                let verdicts = verdicts.into_owned();
-                if let Some(stray) = verdicts.iter().find(|v| v.node.0 >= nodes) {
-                    let node = stray.node;
-                    let message =
-                        format!("a verdict on node {node} of a tree of {nodes}");
-                    return Err(ReadError::Line {
-                        path: path.clone(),
-                        line: number,
-                        message,
-                    });
-                }
-                judged.insert(task.into_owned(), JudgedTree { nodes, shown, verdicts });
-            }
-        }
-        Ok(())
+    each_line(&path, |line| {
+        judge(&mut judged, &path, line.number, parse(&path, &line)?)
     })?;
     Ok(judged)
+}
+
+/// Adds what a line of a verdicts file says. Where a tree was judged again, the latest
+/// judgement stands.
+pub(super) fn judge(
+    judged: &mut Judged,
+    path: &Path,
+    number: u64,
+    line: VerdictsLine<'static>,
+) -> Result<(), ReadError> {
+    let bad = |message: String| ReadError::Line {
+        path: path.to_owned(),
+        line: number,
+        message,
+    };
+    if number == 1 && !matches!(line, VerdictsLine::Format { .. }) {
+        return Err(bad(UNTITLED.to_owned()));
+    }
+    match line {
+        VerdictsLine::Format { name, version } => {
+            check_format(path, number, &name, VERDICTS, version)?;
+        }
+        VerdictsLine::Judged { task, nodes, shown, verdicts } => {
+            let verdicts = verdicts.into_owned();
+            if let Some(stray) = verdicts.iter().find(|v| v.node.0 >= nodes) {
+                let node = stray.node;
+                return Err(bad(format!(
+                    "a verdict on node {node} of a tree of {nodes}"
+                )));
+            }
+            judged.insert(task.into_owned(), JudgedTree { nodes, shown, verdicts });
+        }
+    }
+    Ok(())
 }
 
 /// Which verifiers have judged a run, in the order of their names.
@@ -271,11 +294,43 @@ fn check_version(path: &Path, found: Version) -> Result<(), ReadError> {
     Err(ReadError::Version { path: path.to_owned(), found, expected: super::FORMAT })
 }
 
-/// Reads a file of JSON lines. A last line without its end was torn by a crash and is left
-/// out; it was never acknowledged.
+/// A line of a file and where it stands.
+pub(super) struct Line<'b> {
+    /// From 1.
+    pub(super) number: u64,
+    /// Where it begins.
+    pub(super) offset: u64,
+    /// Its line end included.
+    pub(super) bytes: &'b [u8],
+}
+
+/// Reads a file of JSON lines, each parsed whole.
 pub(super) fn read_lines<T: DeserializeOwned>(
     path: &Path,
     mut each: impl FnMut(T, u64) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
+    each_line(path, |line| each(parse(path, &line)?, line.number))
+}
+
+/// What a line holds.
+pub(super) fn parse<T: DeserializeOwned>(
+    path: &Path,
+    line: &Line<'_>,
+) -> Result<T, ReadError> {
+    serde_json::from_slice(line.bytes).map_err(|error| {
+        // Its own line number counts within the line.
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or(&message);
+        let (path, message) = (path.to_owned(), message.to_owned());
+        ReadError::Line { path, line: line.number, message }
+    })
+}
+
+/// Visits the lines of a file. A last line without its end was torn by a crash and is left
+/// out; it was never acknowledged.
+pub(super) fn each_line(
+    path: &Path,
+    mut each: impl FnMut(Line<'_>) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {
     let io_error = |source| ReadError::Io { path: path.to_owned(), source };
     let file = match File::open(path) {
@@ -284,16 +339,16 @@ pub(super) fn read_lines<T: DeserializeOwned>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(io_error(error)),
     };
-    let mut reader = BufReader::new(file);
-    let mut line = Vec::new();
-    let mut number = 0;
+    let mut reader = BufReader::with_capacity(READ_BYTES, file);
+    let mut bytes = Vec::new();
+    let (mut number, mut offset) = (0, 0);
     loop {
-        line.clear();
+        bytes.clear();
         let mut bounded = io::Read::take(&mut reader, LINE_BYTES_MAX);
-        bounded.read_until(b'\n', &mut line).map_err(io_error)?;
+        bounded.read_until(b'\n', &mut bytes).map_err(io_error)?;
         number += 1;
-        if line.last() != Some(&b'\n') {
-            if line.len() as u64 == LINE_BYTES_MAX {
+        if bytes.last() != Some(&b'\n') {
+            if bytes.len() as u64 == LINE_BYTES_MAX {
                 let message = format!("the line is longer than {LINE_BYTES_MAX} bytes");
                 return Err(ReadError::Line {
                     path: path.to_owned(),
@@ -303,13 +358,7 @@ pub(super) fn read_lines<T: DeserializeOwned>(
             }
             return Ok(());
         }
-        let parsed = serde_json::from_slice(&line).map_err(|error| {
-            // Its own line number counts within the line.
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or(&message);
-            let (path, message) = (path.to_owned(), message.to_owned());
-            ReadError::Line { path, line: number, message }
-        })?;
-        each(parsed, number)?;
+        each(Line { number, offset, bytes: &bytes })?;
+        offset += bytes.len() as u64;
     }
 }

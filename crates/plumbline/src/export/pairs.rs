@@ -1,0 +1,121 @@
+//! Pairs for preference learning: two steps taken from one state, of which one is labelled
+//! above the other. The shape is the conversational one of TRL's DPO trainer.
+//!
+//! Two steps can be compared only where they were taken from the same state and one verifier,
+//! in one version and with one set of settings, judged both and puts them in the same order.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::group::{StepRow, node};
+use super::{Group, Refusal, Rows, Settings};
+use crate::import::chat;
+use crate::scale::to_preference;
+use crate::{NodeId, StepLabel, TaskId, Verdict, VerifierId};
+
+/// Pairs that are written of one state.
+const PAIRS_MAX: usize = 64;
+
+pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
+    let mut states: BTreeMap<Option<NodeId>, Vec<NodeId>> = BTreeMap::new();
+    for (id, node) in group.tree.nodes() {
+        states.entry(node.parent).or_default().push(id);
+    }
+    let verdicts = by_step(group.verdicts);
+    for (state, steps) in states {
+        if steps.len() < 2 {
+            rows.refuse(Refusal::NoSibling);
+            continue;
+        }
+        let mut written = 0;
+        for (index, one) in steps.iter().enumerate() {
+            for two in &steps[index + 1..] {
+                if written == PAIRS_MAX {
+                    rows.refuse(Refusal::EnoughPairs);
+                    continue;
+                }
+                match pair(group, settings, &verdicts, state, (*one, *two)) {
+                    Ok(row) => {
+                        rows.push(&row);
+                        written += 1;
+                    }
+                    Err(refusal) => rows.refuse(refusal),
+                }
+            }
+        }
+    }
+}
+
+/// What each verifier says of each step, as a number.
+type Values<'v> = BTreeMap<NodeId, BTreeMap<&'v VerifierId, f64>>;
+
+fn by_step(verdicts: &[Verdict]) -> Values<'_> {
+    let mut values = Values::new();
+    for verdict in verdicts {
+        let label = || verdict.label.map(|label| f64::from(label.to_number()));
+        if let Some(value) = verdict.value.as_f64().or_else(label) {
+            values.entry(verdict.node).or_default().insert(&verdict.verifier, value);
+        }
+    }
+    values
+}
+
+fn pair(
+    group: &Group<'_>,
+    settings: &Settings,
+    verdicts: &Values<'_>,
+    state: Option<NodeId>,
+    (one, two): (NodeId, NodeId),
+) -> Result<Value, Refusal> {
+    let number = |step: NodeId| {
+        let number = group.label(step).and_then(|label| settings.zeros.number(label));
+        number.ok_or(Refusal::NoLabel)
+    };
+    let (chosen, rejected) = match number(one)?.cmp(&number(two)?) {
+        Ordering::Greater => (one, two),
+        Ordering::Less => (two, one),
+        Ordering::Equal => return Err(Refusal::EqualSiblings),
+    };
+    let says = |step: NodeId| verdicts.get(&step).into_iter().flatten();
+    let verifier = says(chosen)
+        .find(|first| {
+            let same = |second: (&&VerifierId, &f64)| {
+                to_preference((first.0, *first.1), (second.0, *second.1))
+            };
+            says(rejected).any(|second| same(second) == Some(Ordering::Greater))
+        })
+        .map(|(verifier, _)| *verifier)
+        .ok_or(Refusal::NoCommonVerifier)?;
+    let path = state.map_or_else(Vec::new, |state| group.tree.path(state));
+    let steps: Vec<_> = path.iter().map(|(_, node)| &node.step).collect();
+    let (prompt, _) = super::messages(group.system, &group.task.prompt, &steps);
+    let message = |step: NodeId| {
+        let node = group.tree.get(step).expect("it is a step of the tree");
+        let first = chat::write_step(&node.step).into_iter().next();
+        vec![first.expect("a step has a message")]
+    };
+    let label = |step: NodeId| group.label(step).map(|label| label.label.to_number());
+    Ok(json!({
+        "prompt": prompt,
+        "chosen": message(chosen),
+        "rejected": message(rejected),
+        "task": group.task.id,
+        "verifier": verifier,
+        "chosen_node": chosen,
+        "rejected_node": rejected,
+        "chosen_label": label(chosen),
+        "rejected_label": label(rejected),
+    }))
+}
+
+pub(super) fn labels_of(row: &Value) -> Option<Vec<StepRow>> {
+    let task = TaskId(row.get("task")?.as_str()?.to_owned());
+    let side = |name: &str| {
+        let label = row.get(format!("{name}_label"))?.as_i64()?;
+        let step = node(row.get(format!("{name}_node"))?)?;
+        Some((task.clone(), step, StepLabel::from_number(label)?))
+    };
+    Some(vec![side("chosen")?, side("rejected")?])
+}

@@ -1,0 +1,345 @@
+//! ATIF, the Agent Trajectory Interchange Format: system, user and agent steps, tool calls
+//! with their results, token ids where the agent could tell.
+//!
+//! An agent step is a step; what its calls came to is its observation. What
+//! [`export`](crate::export) put into `extra` comes back as it was. Labels that came along are
+//! not by people: they become verdicts of a verifier called `imported`, which claims no more
+//! than the source says about what its labeller saw.
+
+use serde_json::{Map, Value, json};
+
+use super::chat;
+use super::record::{Field, Record};
+use super::{ImportError, Trajectory};
+use crate::{
+    Action, Budget, Cost, Digest, Ending, Fault, Gold, NodeId, Observation, Proposal,
+    Sight, Step, StepLabel, Task, TaskId, Tokens, ToolCall, Verdict, VerifierId, Zero,
+};
+
+/// Who gave the labels that came along.
+const VERIFIER: &str = "imported@1";
+
+pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
+    let schema = record.field("schema_version");
+    if !schema.text()?.starts_with("ATIF-v1.") {
+        return Err(schema.wrong("is no version of ATIF 1"));
+    }
+    let extra = record.field("extra");
+    let sample = extra.get("sample");
+    let sample = if sample.is_absent() { 0 } else { sample.index()? };
+    let tools = record.field("agent").get("tool_definitions");
+    let listed = record.field("steps").list()?;
+    let last = listed.len().saturating_sub(1);
+    let mut reading = Reading::new(tools.value(), sample as u64, last);
+    for (index, step) in listed.iter().enumerate() {
+        reading.step(index, step)?;
+    }
+    if reading.question.trim().is_empty() {
+        return Err(record.field("steps").wrong("hold no message of a user"));
+    }
+    let id = task_id(record, &reading.question)?;
+    let gold = extra.get("gold");
+    let gold = (!gold.is_absent()).then(|| Gold(gold.value().clone()));
+    let answered = reading.steps.last().map(|step| &step.proposal.action);
+    let ending = match serde_json::from_value(extra.get("ending").value().clone()) {
+        Ok(ending) => ending,
+        Err(_) if matches!(answered, Some(Action::Answer { .. })) => Ending::Answered,
+        Err(_) => Ending::Exhausted { budget: Budget::Steps },
+    };
+    let mut frame = record.value().clone();
+    frame["steps"] = Value::Null;
+    let key = record.first_of(&["trajectory_id", "session_id"]).value().clone();
+    let Reading { question, system, steps, messages, verdicts, .. } = reading;
+    Ok(Trajectory {
+        task: Task { id, prompt: question, inputs: extra.get("inputs").value().clone() },
+        gold,
+        steps,
+        ending,
+        human: vec![],
+        verdicts,
+        key,
+        messages: messages.into_iter().collect(),
+        rest: json!({ "record": frame, "system": system }),
+    })
+}
+
+/// The task's name: what we called it, the session's, or the digest of the question.
+fn task_id(record: &Record, question: &str) -> Result<TaskId, ImportError> {
+    let own = record.field("extra").get("task");
+    let field = if own.is_absent() { record.field("session_id") } else { own };
+    let id = field
+        .name()?
+        .unwrap_or_else(|| format!("atif-{}", Digest::of(question.as_bytes()).short()));
+    if id.contains(|c: char| c == ':' || c.is_control()) {
+        let problem = format!("is {id:?}, which holds ':' or a control character");
+        return Err(field.error(problem, "name it otherwise"));
+    }
+    Ok(TaskId(id))
+}
+
+/// A trajectory as far as it has been read.
+struct Reading<'a> {
+    tools: &'a Value,
+    sample: u64,
+    last: usize,
+    question: String,
+    system: String,
+    steps: Vec<Step>,
+    messages: Vec<(u32, NodeId)>,
+    verdicts: Vec<Verdict>,
+    /// What the model had seen and sampled.
+    seen: Vec<u32>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(tools: &'a Value, sample: u64, last: usize) -> Self {
+        Self {
+            tools,
+            sample,
+            last,
+            question: String::new(),
+            system: String::new(),
+            steps: vec![],
+            messages: vec![],
+            verdicts: vec![],
+            seen: vec![],
+        }
+    }
+
+    fn step(&mut self, index: usize, step: &Field<'_>) -> Result<(), ImportError> {
+        let source = step.get("source");
+        let message = chat::content(&step.get("message"))?;
+        match source.text()? {
+            "system" if self.steps.is_empty() => {
+                if !self.system.is_empty() {
+                    self.system += "\n\n";
+                }
+                self.system += &message;
+            }
+            "user" if self.steps.is_empty() => {
+                if !self.question.is_empty() {
+                    self.question += "\n\n";
+                }
+                self.question += &message;
+            }
+            "system" | "user" => self.reply(message),
+            "agent" => self.agent(index, step, &message)?,
+            _ => return Err(source.wrong("is none of system, user and agent")),
+        }
+        Ok(())
+    }
+
+    /// What somebody says while the agent is at work: what a message without calls came to.
+    fn reply(&mut self, message: String) {
+        let Some(step) = self.steps.last_mut() else { return };
+        if let (Action::Malformed { .. }, [Observation::Fault { message: told, .. }]) =
+            (&step.proposal.action, step.observations.as_mut_slice())
+        {
+            *told = message;
+        }
+    }
+
+    fn agent(
+        &mut self,
+        index: usize,
+        step: &Field<'_>,
+        message: &str,
+    ) -> Result<(), ImportError> {
+        let extra = step.get("extra");
+        let calls = calls(&step.get("tool_calls"))?;
+        let (text, action) =
+            match serde_json::from_value(extra.get("action").value().clone()) {
+                Ok(action) => {
+                    let text = extra.get("text");
+                    (
+                        if text.is_absent() { message } else { text.text()? }.to_owned(),
+                        action,
+                    )
+                }
+                Err(_) => chat::message(message.to_owned(), calls, index == self.last),
+            };
+        // What we wrote says itself what a program reads of it; of what others wrote it is
+        // read off the text.
+        let is_ours = !extra.get("node").is_absent();
+        let observation = step.get("observation");
+        let mut observations = self.observations(&observation, &action, is_ours)?;
+        if let (Action::Malformed { reason }, true) = (&action, observations.is_empty()) {
+            observations.push(Observation::fault(Fault::Malformed, reason.clone()));
+        }
+        let tokens = self.tokens(&step.get("metrics"), is_ours)?;
+        let own = |name: &str| extra.get(name).value().clone();
+        let node = NodeId(u32::try_from(self.steps.len()).expect("a record is small"));
+        if !extra.get("label").is_absent() {
+            self.verdicts.push(verdict(node, &extra)?);
+        }
+        let number = u32::try_from(index).expect("a record is small");
+        self.messages.push((number, node));
+        let proposal = Proposal {
+            text,
+            action,
+            seed: extra.get("seed").value().as_u64().unwrap_or(self.sample),
+            tokens,
+            elided: serde_json::from_value(own("elided")).unwrap_or_default(),
+        };
+        let scratch = serde_json::from_value(own("scratch"));
+        let scratch = scratch.unwrap_or_else(|_| chat::no_state());
+        self.steps.push(Step { proposal, observations, scratch });
+        Ok(())
+    }
+
+    /// One observation a call: the one that names it, else the first that names none.
+    fn observations(
+        &self,
+        field: &Field<'_>,
+        action: &Action,
+        is_ours: bool,
+    ) -> Result<Vec<Observation>, ImportError> {
+        let results = field.get("results");
+        let results = if results.is_absent() { vec![] } else { results.list()? };
+        let calls = action.calls();
+        if calls.is_empty() {
+            let each = |result: &Field<'_>| self.observation(result, action, 0, is_ours);
+            return results.iter().map(each).collect();
+        }
+        let mut observations: Vec<Option<Observation>> = vec![None; calls.len()];
+        for result in &results {
+            let id = result.get("source_call_id").value().as_str();
+            let free = |index: &usize| observations[*index].is_none();
+            let all = || 0..calls.len();
+            let named =
+                all().find(|index| Some(calls[*index].id.as_str()) == id && free(index));
+            let slot = named.or_else(|| all().find(free).filter(|_| id.is_none()));
+            if let Some(slot) = slot {
+                observations[slot] =
+                    Some(self.observation(result, action, slot, is_ours)?);
+            }
+        }
+        let missing = || {
+            Observation::fault(Fault::External, "the record holds no reply to this call")
+        };
+        Ok(observations.into_iter().map(|seen| seen.unwrap_or_else(missing)).collect())
+    }
+
+    fn observation(
+        &self,
+        result: &Field<'_>,
+        action: &Action,
+        call: usize,
+        is_ours: bool,
+    ) -> Result<Observation, ImportError> {
+        let text = chat::content(&result.get("content"))?;
+        let extra = result.get("extra");
+        if let Ok(fault) = serde_json::from_value(extra.get("fault").value().clone()) {
+            return Ok(Observation::Fault { fault, message: text });
+        }
+        let data = extra.get("data");
+        match data.is_absent() && !is_ours {
+            true => Ok(chat::observe(&text, action, call, self.tools)),
+            false => Ok(Observation::Output { text, data: data.value().clone() }),
+        }
+    }
+
+    /// The step's tokens, where its prompt's and its own are given. How much of the path the
+    /// prompt keeps is what the two share; of our own records, what they say.
+    fn tokens(
+        &mut self,
+        metrics: &Field<'_>,
+        is_ours: bool,
+    ) -> Result<Option<Tokens>, ImportError> {
+        let (prompt, sampled) =
+            (metrics.get("prompt_token_ids"), metrics.get("completion_token_ids"));
+        if prompt.is_absent() || sampled.is_absent() {
+            return Ok(None);
+        }
+        let (prompt, sampled) = (ids(&prompt)?, ids(&sampled)?);
+        let shared = self.seen.iter().zip(&prompt).take_while(|(one, two)| one == two);
+        let mut kept = shared.count();
+        let said = metrics.get("cached_tokens").value().as_u64();
+        if let (Some(said), true) = (said.and_then(|s| usize::try_from(s).ok()), is_ours)
+        {
+            kept = kept.min(said);
+        }
+        let logprobs = metrics.get("logprobs");
+        let logprobs = match logprobs.is_absent() {
+            true => vec![],
+            false => serde_json::from_value(logprobs.value().clone())
+                .map_err(|_| logprobs.wrong("is no list of numbers"))?,
+        };
+        if !logprobs.is_empty() && logprobs.len() != sampled.len() {
+            let problem = format!("has {} items for {}", logprobs.len(), sampled.len());
+            return Err(metrics.get("logprobs").wrong(problem));
+        }
+        let tokens = Tokens {
+            kept: u32::try_from(kept).expect("a record is small"),
+            prompt: prompt[kept..].to_vec(),
+            sampled,
+            logprobs,
+        };
+        assert!(tokens.extend(&mut self.seen), "no more is kept than there was");
+        Ok(Some(tokens))
+    }
+}
+
+fn ids(field: &Field<'_>) -> Result<Vec<u32>, ImportError> {
+    let ids = serde_json::from_value(field.value().clone());
+    ids.map_err(|_| field.wrong("is no list of token ids"))
+}
+
+/// What the source says of a step. What its labeller saw is all there is to see, unless the
+/// source says otherwise.
+fn verdict(node: NodeId, extra: &Field<'_>) -> Result<Verdict, ImportError> {
+    let field = extra.get("label");
+    let label = field.value().as_i64().and_then(StepLabel::from_number);
+    let label = label.ok_or_else(|| field.wrong("is none of -1, 0 and 1"))?;
+    let zero: Option<Zero> =
+        serde_json::from_value(extra.get("zero").value().clone()).unwrap_or_default();
+    let by = extra.get("label_by").value().as_array();
+    let sights: Option<Vec<Sight>> = by.filter(|by| !by.is_empty()).and_then(|by| {
+        let sight = |one: &Value| serde_json::from_value(one.get("saw")?.clone()).ok();
+        by.iter().map(sight).collect()
+    });
+    let all = Sight { gold: true, later: true, outcome: true };
+    let either = |one: Sight, two: &Sight| Sight {
+        gold: one.gold || two.gold,
+        later: one.later || two.later,
+        outcome: one.outcome || two.outcome,
+    };
+    let saw = sights.map_or(all, |of| of.iter().fold(Sight::ONLINE, either));
+    let reason = extra.get("label_reason").value().as_str().unwrap_or_default();
+    Ok(Verdict {
+        node,
+        verifier: VerifierId(VERIFIER.to_owned()),
+        value: json!(label.to_number()),
+        label: Some(label),
+        zero: zero.filter(|_| label == StepLabel::Neutral),
+        confidence: None,
+        reason: if reason.is_empty() { "so labelled in the source" } else { reason }
+            .to_owned(),
+        evidence: vec![],
+        saw,
+        cost: Cost::default(),
+    })
+}
+
+fn calls(field: &Field<'_>) -> Result<Vec<ToolCall>, ImportError> {
+    if field.is_absent() {
+        return Ok(vec![]);
+    }
+    let call = |call: &Field<'_>| {
+        let raw = call.get("extra").get("arguments");
+        let args = if raw.is_absent() { call.get("arguments") } else { raw };
+        let empty = || Value::Object(Map::new());
+        Ok(ToolCall {
+            id: call.get("tool_call_id").text()?.to_owned(),
+            tool: call.get("function_name").text()?.to_owned(),
+            args: if args.is_absent() { empty() } else { args.value().clone() },
+        })
+    };
+    field.list()?.iter().map(call).collect()
+}
+
+/// What the importer would make of a written step's message and calls alone. The exporter
+/// asks, and says in `extra` what this gets wrong.
+pub(crate) fn text_and_action(content: &str, calls: &[ToolCall]) -> (String, Action) {
+    chat::message(content.to_owned(), calls.to_vec(), false)
+}
