@@ -49,6 +49,13 @@ impl fmt::Display for Field {
     }
 }
 
+impl Divergence {
+    /// The trajectory it is reported under, by its last step: the first one through the step.
+    pub fn leaf(&self, tree: &Tree) -> NodeId {
+        tree.first_leaf_through(self.node)
+    }
+}
+
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Divergence { task, node, field, .. } = self;
@@ -176,7 +183,10 @@ impl<'e, 't> States<'e, 't> {
     }
 }
 
-fn difference(recorded: &Step, found: &Step) -> Option<(Field, String, String)> {
+pub(crate) fn difference(
+    recorded: &Step,
+    found: &Step,
+) -> Option<(Field, String, String)> {
     let pairs = recorded.observations.iter().zip(&found.observations).enumerate();
     for (index, (recorded, found)) in pairs {
         if recorded != found {

@@ -94,6 +94,10 @@ impl RunHeader {
             .or_else(|| differs("the policy", &self.policy, &other.policy))
             .or_else(|| differs("the seed", &self.seed, &other.seed))
             .or_else(|| differs("samples", &self.samples, &other.samples))
+            .or_else(|| {
+                let of = |header: &RunHeader| header.settings["counterfactual"].clone();
+                differs("the counterfactual", &of(self), &of(other))
+            })
     }
 }
 
