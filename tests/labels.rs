@@ -155,7 +155,7 @@ fn what_saw_gold_is_kept_out_of_what_promises_not_to() {
 fn an_audit_finds_what_no_longer_holds() {
     let world = imported();
     world.ok(&["label", "run"]);
-    world.edit("run/steps.jsonl", "I know it.", "I knew it!");
+    world.forge("run", "steps.jsonl", "I know it.", "I knew it!");
     world.fails(&["audit", "run"], 1, &["diverge", "q007", "bytes 0.."]);
 }
 

@@ -5,8 +5,12 @@
 /// A small environment of its own for each test, and `plumb` run in it.
 mod world;
 
+/// Replays that diverge, a policy that runs again, two runs side by side, verifiers at odds.
+mod comparisons;
 /// Episodes from question to labelled trajectory: run, label, show, replay.
 mod episodes;
+/// Counterfactuals: a step replaced, left out, or shown otherwise.
+mod forks;
 /// What a model gets wrong, and how the loop answers it.
 mod mistakes;
 /// Every tool in one run.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::audit::AuditArgs;
+use crate::diff::DiffArgs;
 use crate::export::ExportArgs;
 use crate::fork::ForkArgs;
 use crate::import::ImportArgs;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     /// Change one step of a trajectory, keep everything before it, have a policy go on, and
     /// compare the success with what it is without the change.
     Fork(ForkArgs),
+    /// Compare two runs: outcomes, labels, and where their trajectories part.
+    Diff(DiffArgs),
     /// Show a run, or one trajectory with its labels, reasons and evidence.
     Show(ShowArgs),
     /// Turn a dataset into an environment, or others' trajectories into a run.

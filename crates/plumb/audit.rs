@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use plumbline::store::Recording;
 use plumbline::{Audit, AuditGround, Divergence, VerifierId};
 use serde_json::json;
 
@@ -12,6 +11,7 @@ use crate::import::trajectories;
 use crate::label::{recorded_environment, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
+use crate::recording;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AuditArgs {
@@ -20,7 +20,7 @@ pub(crate) struct AuditArgs {
 }
 
 pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
-    let recording = Recording::open(&args.run)?;
+    let recording = recording::open(&args.run)?;
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let environment = recorded_environment(&folder, &recording, json).await?;

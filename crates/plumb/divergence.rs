@@ -72,7 +72,7 @@ pub(crate) fn diff(one: &str, two: &str, one_name: &str, two_name: &str) -> Stri
 
 /// An observation's text as it was shown, and its data below, a value a line. What is no
 /// observation stays as it is.
-fn readable(text: &str) -> String {
+pub(crate) fn readable(text: &str) -> String {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(text) else {
         return text.to_owned();
     };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use plumbline::store::{FORMAT, Recording, RunHeader, RunWriter};
+use plumbline::store::{FORMAT, RunHeader, RunWriter};
 use plumbline::{
     CallCache, Change, CounterfactualError, Digest, Environment, Event, Gold, Ground,
     Interval, NodeId, Observation, Outcome, Policy, Prefix, Proportion, Rest, SinkError,
@@ -20,6 +20,7 @@ use crate::import::trajectories;
 use crate::label::{recorded_environment, tasks, unknown_task};
 use crate::manifest::{EnvironmentFolder, read};
 use crate::progress::Progress;
+use crate::recording;
 use crate::regenerate::{Slots, recorded_policy};
 use crate::run::{
     CALL_CACHE_BYTES_MAX, host, now_unix_s, stop_on_interrupt, ungraded, ungrown,
@@ -202,7 +203,7 @@ pub(crate) async fn fork(args: &ForkArgs, json: bool) -> Result<()> {
                        the rest";
         return Err(Failure::say(Kind::Usage, message));
     }
-    let recording = Recording::open(&args.run)?;
+    let recording = recording::open(&args.run)?;
     let header = &recording.header;
     refuse_unforkable(args, header)?;
     let (tree, node) = find(&recording, &args.node)?;
@@ -492,6 +493,7 @@ impl Fork<'_> {
         }
         progress.finish();
         interrupt.abort();
+        writer.finish()?;
         Ok(reports)
     }
 
@@ -588,10 +590,13 @@ fn print(report: &Report, tree: &Tree, margin: f64) {
     }
     println!();
     let all = || std::iter::once(&report.factual).chain(&report.counterfactual);
-    if report.samples > 1 && all().all(|arm| arm.distinct <= 1) {
+    let constant = all().filter(|arm| arm.distinct <= 1).count();
+    if report.samples > 1 && constant > 0 {
         println!(
-            "the samples of each arm are one and the same: the policy does not vary, and \
-             the intervals, which take samples for independent, claim more than is known"
+            "in {constant} of {} arms all samples are word for word the same: where a policy \
+             does not vary, the intervals, which take samples for independent, claim more \
+             than is known",
+            all().count()
         );
     }
     let aborted: u64 = all().map(|arm| arm.aborted).sum();

@@ -5,6 +5,8 @@
 mod args;
 mod audit;
 mod catalog;
+mod diff;
+mod disagreement;
 mod divergence;
 mod doctor;
 mod env;
@@ -17,6 +19,7 @@ mod label;
 mod manifest;
 mod mutants;
 mod progress;
+mod recording;
 mod regenerate;
 mod replay;
 mod run;
@@ -80,6 +83,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             Command::Label(args) => label::label(args, json).await,
             Command::Replay(args) => replay::replay(args, json).await,
             Command::Fork(args) => fork::fork(args, json).await,
+            Command::Diff(args) => diff::diff(args, json),
             Command::Show(args) => show::show(args, json),
             Command::Import(args) => import::import(args, json),
             Command::Audit(args) => audit::audit(args, json).await,

@@ -1,6 +1,6 @@
 //! `plumb replay --regenerate`: the run's policy is asked again for every recorded message.
 
-use plumbline::store::{Recording, RunHeader};
+use plumbline::store::RunHeader;
 use plumbline::{Policy, Regeneration, Reworded, Sampling};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use crate::failure::{Blame, Failure, Kind, Result};
 use crate::label::{recorded_environment, tasks, unknown_task};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
+use crate::recording;
 use crate::settings::PolicyChoice;
 
 /// Trajectories whose first difference is shown; the rest are counted.
@@ -31,7 +32,7 @@ struct Report {
 }
 
 pub(crate) async fn regenerate(args: &ReplayArgs, json: bool) -> Result<()> {
-    let recording = Recording::open(&args.run)?;
+    let recording = recording::open(&args.run)?;
     let header = &recording.header;
     let folder = EnvironmentFolder::of_run(&args.run, header)?;
     let tasks = tasks(&folder, &recording)?;

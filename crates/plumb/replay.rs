@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use plumbline::store::Recording;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,6 +13,7 @@ use crate::import::trajectories;
 use crate::label::{recorded_environment, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
+use crate::recording;
 use crate::regenerate::regenerate;
 
 #[derive(Debug, Default, Serialize)]
@@ -32,7 +32,7 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
     if args.regenerate {
         return regenerate(args, json).await;
     }
-    let recording = Recording::open(&args.run)?;
+    let recording = recording::open(&args.run)?;
     let header = &recording.header;
     if let Some(format) = trajectories::source(header) {
         let message = format!(

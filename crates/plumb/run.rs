@@ -21,6 +21,7 @@ use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
+use crate::recording::warn_of_losses;
 use crate::settings::Settings;
 
 /// Bytes of tool results that are remembered between episodes.
@@ -75,6 +76,9 @@ pub(crate) async fn run(args: &RunArgs, json: bool) -> Result<()> {
         return dry_run(&header, &out, json);
     }
     refuse_strange(&out, &header)?;
+    if out.join("run.json").exists() {
+        warn_of_losses(&out)?;
+    }
     let writer = RunWriter::open(&out, &header)?;
     let mut trees = steps_of(&out, &header)?;
     let (stopper, stop) = watch::channel(false);
@@ -95,6 +99,9 @@ pub(crate) async fn run(args: &RunArgs, json: bool) -> Result<()> {
     interrupt.abort();
     score.progress.finish();
     grown?;
+    if !*run.stop.borrow() {
+        run.writer.finish()?;
+    }
     let report = Report {
         run: out,
         policy: run.policy.id().to_string(),

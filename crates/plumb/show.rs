@@ -14,6 +14,7 @@ use crate::failure::{Failure, Kind, Result};
 use crate::fork::{described, forged_step};
 use crate::label::{Verdicts, tasks, verdicts, view};
 use crate::manifest::EnvironmentFolder;
+use crate::recording;
 use crate::terminal::printable;
 
 /// Characters of an observation that are shown without `--full`.
@@ -21,7 +22,7 @@ const BRIEF_CHARS: usize = 240;
 
 pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
     let view = view(&args.view)?;
-    let recording = Recording::open(&args.run)?;
+    let recording = recording::open(&args.run)?;
     let verdicts = verdicts(&args.run)?;
     // A run can be looked at where its environment is not at hand.
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header).ok();
@@ -130,7 +131,7 @@ fn row(
 
 /// Whether an answer is right: as a verifier found, or by comparing it here and now where
 /// that takes no execution.
-fn correct(
+pub(crate) fn correct(
     leaf: NodeId,
     answer: Option<&str>,
     gold: &Gold,
@@ -169,7 +170,7 @@ fn list(rows: impl Iterator<Item = Row>, json: bool) {
     }
 }
 
-fn ending(ending: Option<&Ending>) -> String {
+pub(crate) fn ending(ending: Option<&Ending>) -> String {
     match ending {
         None => "unfinished".into(),
         Some(Ending::Answered) => "answered".into(),
@@ -180,7 +181,7 @@ fn ending(ending: Option<&Ending>) -> String {
     }
 }
 
-fn answer(node: Option<&Node>) -> Option<&str> {
+pub(crate) fn answer(node: Option<&Node>) -> Option<&str> {
     match &node?.step.proposal.action {
         Action::Answer { text } => Some(text),
         Action::Calls { .. } | Action::Malformed { .. } => None,
