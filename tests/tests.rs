@@ -7,6 +7,8 @@ mod world;
 
 /// Replays that diverge, a policy that runs again, two runs side by side, verifiers at odds.
 mod comparisons;
+/// Damage to a run's folder.
+mod damage;
 /// Episodes from question to labelled trajectory: run, label, show, replay.
 mod episodes;
 /// Counterfactuals: a step replaced, left out, or shown otherwise.
@@ -15,7 +17,7 @@ mod forks;
 mod mistakes;
 /// Every tool in one run.
 mod mixed;
-/// Kill, resume, interrupt, damage.
+/// Kill, resume, interrupt.
 mod recovery;
 /// Bad input and missing parts: the message and the exit code.
 mod refusals;
