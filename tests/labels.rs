@@ -160,6 +160,16 @@ fn an_audit_finds_what_no_longer_holds() {
 }
 
 #[test]
+fn an_imported_run_knows_its_own_environment_again() {
+    let world = imported();
+    world.ok(&["label", "run"]);
+    world.edit("run/environment/gold.jsonl", "Hanne Voss", "Hanna Voss");
+    world.fails(&["label", "run"], 3, &["gold.jsonl:", "what it was finished with"]);
+    fs::remove_file(world.path("run/environment/gold.jsonl")).expect("it is there");
+    world.fails(&["show", "run"], 3, &["gold.jsonl:1: the file is missing"]);
+}
+
+#[test]
 fn a_run_of_our_own_is_audited_by_making_its_calls_again() {
     let world = World::new();
     let replies = [search("Tide Mill"), "<answer>Hanne Voss</answer>".to_owned()];

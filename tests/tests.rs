@@ -21,6 +21,8 @@ mod mixed;
 mod recovery;
 /// Bad input and missing parts: the message and the exit code.
 mod refusals;
+/// Runs that earlier programs recorded.
+mod versions;
 
 /// The commands that the README shows.
 mod readme;

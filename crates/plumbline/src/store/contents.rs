@@ -35,17 +35,33 @@ struct Holds {
     crc32: u32,
 }
 
-/// Records what files of a run hold now. The latest record of a file stands.
+/// Records what files of a run hold now that they are finished. The latest record of a file
+/// stands; a file that is not there has none.
 pub fn record_contents(run: &Path, files: &[&str]) -> Result<(), WriteError> {
+    record(run, files, |known, holds| known != Some(holds))
+}
+
+/// Takes note that a file is gone on with. What was lost at its end is lost: what comes in
+/// its place is not to be measured by it.
+pub(super) fn resume_contents(run: &Path, file: &str) -> Result<(), WriteError> {
+    record(run, &[file], |known, holds| known.is_some_and(|it| it.bytes > holds.bytes))
+}
+
+fn record(
+    run: &Path,
+    files: &[&str],
+    is_due: impl Fn(Option<&Holds>, &Holds) -> bool,
+) -> Result<(), WriteError> {
     let first = ContentsLine::Format { name: Cow::Borrowed(CONTENTS), version: FORMAT };
     // Two commands may finish at once: each waits for the other's few lines.
     let mut log = Log::open_when_free(run.join(FILE), &first)?;
+    // Where the list itself is damaged it is refused when it is read.
     let known = read_contents(run).unwrap_or_default();
     for file in files {
         let path = run.join(file);
         let error = |source| WriteError::Io { path: path.clone(), source };
         let Some(holds) = held(&path, u64::MAX).map_err(error)? else { continue };
-        if known.get(*file) != Some(&holds) {
+        if is_due(known.get(*file), &holds) {
             let file = Cow::Borrowed(*file);
             log.append(to_object(&ContentsLine::Holds { file, holds }))?;
         }

@@ -7,11 +7,12 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::contents::{record_contents, resume_contents};
 use super::format::{
     FORMAT, NodeLine, RunHeader, STEPS, StepsLine, StoredObservation, VERDICTS,
     VerdictsLine,
 };
-use super::{checksum, header, record_contents};
+use super::{checksum, header};
 use crate::{Digest, Event, Node, NodeId, Observation, TaskId, Verdict, VerifierId};
 
 /// Observations whose JSON is longer than this lie in `blobs/`.
@@ -63,9 +64,7 @@ impl RunWriter {
         if !header_path.exists() {
             write_atomically(&header_path, &header::to_bytes(header))?;
         }
-        // What was lost at the end is lost: what comes in its place is not to be measured
-        // by it.
-        record_contents(dir, &["steps.jsonl"])?;
+        resume_contents(dir, "steps.jsonl")?;
         let (dir, blobs) = (dir.to_owned(), dir.join("blobs"));
         Ok(Self { dir, blobs, log: Mutex::new(log) })
     }
@@ -151,7 +150,7 @@ impl VerdictWriter {
             VerdictsLine::Format { name: Cow::Borrowed(VERDICTS), version: FORMAT };
         let log = Log::open(dir.join(format!("{verifier}.jsonl")), &line)?;
         let file = format!("verdicts/{verifier}.jsonl");
-        record_contents(run, &[&file])?;
+        resume_contents(run, &file)?;
         Ok(Self { run: run.to_owned(), file, log })
     }
 
