@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::world::{World, search};
+use crate::world::{World, call, search};
 
 #[test]
 fn a_divergence_names_trajectory_step_and_field_and_shows_a_diff() {
@@ -25,6 +25,42 @@ fn a_divergence_names_trajectory_step_and_field_and_shows_a_diff() {
     let report: Value = serde_json::from_str(report).expect("JSON");
     assert_eq!(report["first"]["trajectory"], "q3:3");
     assert_eq!(report["first"]["field"], "observation 0");
+}
+
+#[test]
+fn one_byte_in_a_databases_row_is_reported_at_the_step_that_reads_it() {
+    let world = World::new();
+    world.write(
+        "databases/shop.sql",
+        "CREATE TABLE sale(item TEXT, price REAL);\n\
+         INSERT INTO sale VALUES ('rope', 3.5), ('sail', 40);\n",
+    );
+    let manifest = world.read("world/environment.toml");
+    let tool = "\n[[tools]]\ntype = \"sql\"\ndatabases = \"../databases\"\n";
+    world.write("world/environment.toml", &format!("{manifest}{tool}"));
+    let inputs = json!({ "database": "shop" });
+    world.write_lines(
+        "world/tasks.jsonl",
+        &[json!({ "id": "q1", "prompt": "How dear is a rope?", "inputs": inputs })],
+    );
+    let query = |item: &str| {
+        let query = format!("SELECT price FROM sale WHERE item = '{item}'");
+        call("sql", &json!({ "query": query }))
+    };
+    let script = world.script(&[
+        &search("rope"),
+        &query("sail"),
+        &query("rope"),
+        "<answer>3.5</answer>",
+    ]);
+    world.ok(&["run", "world", "-m", &script, "-o", "runs/a"]);
+    world.ok(&["replay", "runs/a"]);
+    world.edit("databases/shop.sql", "('rope', 3.5)", "('rope', 3.6)");
+    world.fails(
+        &["replay", "runs/a"],
+        1,
+        &["trajectory q1:3 (task q1, step 2): observation 0 differs", "3.6", "sql"],
+    );
 }
 
 #[test]
