@@ -132,6 +132,10 @@ fn a_forged_observation_is_what_the_policy_sees_and_no_divergence() {
     let leaf = report["counterfactual"][0]["trajectories"][0].as_str().expect("a name");
     let shown = world.ok(&["show", "runs/f", leaf]);
     assert!(shown.contains("=> (forged) [1] The Tide Mill: built by Nobody."), "{shown}");
+    // A verdict may rest on what was forged: there is no call to make again.
+    world.ok(&["label", "runs/f"]);
+    world.ok(&["replay", "runs/f", "--execute"]);
+    world.ok(&["audit", "runs/f"]);
     // What its call gave is recorded too, and compared.
     world.edit("corpus/documents.jsonl", "was built by Hanne", "was build by Hanne");
     world.fails(

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::divergence::{describe, to_json};
 use crate::failure::{Blame, Failure, Kind, Result};
+use crate::fork::without_forged;
 use crate::import::trajectories;
 use crate::label::{recorded_environment, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
@@ -42,7 +43,8 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
     for (done, (id, tree)) in (1..).zip(&recording.trees) {
         let Some(verdicts) = verdicts.get(id) else { continue };
         let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;
-        let found = plumbline::audit(ground, task, tree, verdicts).await;
+        let verdicts = without_forged(&recording.header, tree, verdicts);
+        let found = plumbline::audit(ground, task, tree, &verdicts).await;
         let (found, divergence) = found.blame(Kind::External)?;
         for (verifier, audit) in found {
             *audits.entry(verifier).or_default() += &audit;

@@ -14,8 +14,9 @@ const LINES_MAX: usize = 24;
 const CONTEXT_LINES: usize = 2;
 /// Characters after which a line is broken at the next space: a document is often one line.
 const LINE_CHARS: usize = 80;
-/// Bytes of each text that are compared; beyond them a diff is no longer read by anybody.
-const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Lines of each text that are compared, from the first difference on: finding the shortest
+/// diff takes time with the square of what differs.
+const COMPARED_LINES_MAX: usize = 1000;
 
 /// A divergence in words: trajectory, task, step, field, and what differs in it.
 pub(crate) fn describe(divergence: &Divergence, tree: &Tree) -> String {
@@ -42,12 +43,19 @@ pub(crate) fn to_json(divergence: &Divergence, tree: &Tree) -> Value {
 
 /// A unified diff of two texts, cut to a few lines.
 pub(crate) fn diff(one: &str, two: &str, one_name: &str, two_name: &str) -> String {
-    let cut = |text: &str| plumbline::cut(text.to_owned(), TEXT_BYTES_MAX);
-    let (one, two) = (broken(&cut(one)), broken(&cut(two)));
+    let (one, two) = (broken(one), broken(two));
+    let (one, two): (Vec<&str>, Vec<&str>) =
+        (one.split_inclusive('\n').collect(), two.split_inclusive('\n').collect());
+    let same = one.iter().zip(&two).take_while(|(one, two)| one == two).count();
+    let skipped = same.saturating_sub(CONTEXT_LINES);
+    let compared = |lines: &[&str]| -> String {
+        lines[skipped..].iter().take(COMPARED_LINES_MAX).copied().collect()
+    };
+    let (one, two) = (compared(&one), compared(&two));
     let diff = TextDiff::from_lines(&one, &two);
     let mut lines = vec![format!("--- {one_name}"), format!("+++ {two_name}")];
     for group in diff.grouped_ops(CONTEXT_LINES) {
-        lines.push(format!("@@ line {} @@", group[0].old_range().start + 1));
+        lines.push(format!("@@ line {} @@", skipped + group[0].old_range().start + 1));
         for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
             let mark = match change.tag() {
                 ChangeTag::Delete => '-',
@@ -113,6 +121,14 @@ mod tests {
         assert!(shown.contains("-") && shown.contains("wort100"), "{shown}");
         assert!(shown.lines().count() < 12, "{shown}");
         assert!(!shown.contains("word3 "), "far from the change:\n{shown}");
+    }
+
+    #[test]
+    fn what_differs_far_down_a_long_text_is_shown_by_its_line() {
+        let one = "a\n".repeat(20_000);
+        let two = format!("{one}b\n");
+        let shown = diff(&one, &two, "recorded", "now");
+        assert!(shown.contains("@@ line 19999 @@") && shown.ends_with("+b"), "{shown}");
     }
 
     #[test]

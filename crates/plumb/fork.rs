@@ -7,9 +7,9 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use plumbline::store::{FORMAT, RunHeader, RunWriter};
 use plumbline::{
-    CallCache, Change, CounterfactualError, Digest, Environment, Event, Gold, Ground,
-    Interval, NodeId, Observation, Outcome, Policy, Prefix, Proportion, Rest, SinkError,
-    Start, Task, TaskId, Tree, Worth, branch, grade, outcome, prefix,
+    CallCache, Change, CounterfactualError, Digest, Environment, Event, Evidence, Gold,
+    Ground, Interval, NodeId, Observation, Outcome, Policy, Prefix, Proportion, Rest,
+    SinkError, Start, Task, TaskId, Tree, Verdict, Worth, branch, grade, outcome, prefix,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
@@ -131,6 +131,28 @@ pub(crate) fn executed(header: &RunHeader, tree: Tree) -> Tree {
         }
         _ => tree,
     }
+}
+
+/// Verdicts without the evidence that a forged observation is: no call gives it, so there is
+/// nothing to execute again.
+pub(crate) fn without_forged(
+    header: &RunHeader,
+    tree: &Tree,
+    verdicts: &[Verdict],
+) -> Vec<Verdict> {
+    let mut verdicts = verdicts.to_vec();
+    let step = forged_step(header).filter(|(task, _)| task == tree.task());
+    let node = step.and_then(|(_, node)| tree.get(node));
+    let Some(shown) = node.and_then(|node| node.step.observations.first()) else {
+        return verdicts;
+    };
+    let forged = Digest::of_json(shown);
+    for verdict in &mut verdicts {
+        verdict.evidence.retain(|evidence| {
+            !matches!(evidence, Evidence::Execution { result, .. } if *result == forged)
+        });
+    }
+    verdicts
 }
 
 /// The step whose first observation is forged, if the run has one.

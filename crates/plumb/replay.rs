@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::args::ReplayArgs;
 use crate::divergence::{describe, to_json};
 use crate::failure::{Blame, Failure, Kind, Result};
-use crate::fork::executed;
+use crate::fork::{executed, without_forged};
 use crate::import::trajectories;
 use crate::label::{recorded_environment, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
@@ -56,7 +56,9 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
         let mut found =
             plumbline::replay(&environment, task, &made).await.blame(Kind::External)?;
         if let (None, Some(verdicts)) = (&found, verdicts.get(id)) {
-            let evidence = plumbline::replay_evidence(&environment, task, tree, verdicts);
+            let verdicts = without_forged(header, tree, verdicts);
+            let evidence =
+                plumbline::replay_evidence(&environment, task, tree, &verdicts);
             let (divergence, calls) = evidence.await.blame(Kind::External)?;
             report.evidence += calls;
             found = divergence;
