@@ -64,6 +64,64 @@ fn one_byte_in_a_databases_row_is_reported_at_the_step_that_reads_it() {
 }
 
 #[test]
+fn a_thousand_mixed_episodes_replay_without_a_difference() {
+    let world = World::new();
+    world.write(
+        "databases/shop.sql",
+        "CREATE TABLE sale(item TEXT, price REAL);\n\
+         INSERT INTO sale VALUES ('rope', 3.5), ('sail', 40);\n",
+    );
+    let manifest = world.read("world/environment.toml");
+    let tool =
+        "\n[[tools]]\ntype = \"sql\"\ndatabases = \"../databases\"\nwritable = true\n";
+    world.write("world/environment.toml", &format!("{manifest}{tool}"));
+    let tasks: Vec<Value> = (0..4)
+        .map(|task| {
+            let inputs = json!({ "database": "shop" });
+            json!({ "id": format!("t{task}"), "prompt": format!("{task}?"), "inputs": inputs })
+        })
+        .collect();
+    world.write_lines("world/tasks.jsonl", &tasks);
+    let sql = |query: &str| call("sql", &json!({ "query": query }));
+    // What reads, what writes, and everything that a model gets wrong.
+    let openings = [
+        search("Tide Mill"),
+        call("open", &json!({ "title": "River Sorn" })),
+        sql("INSERT INTO sale VALUES ('oar', 12)"),
+        sql("DELETE FROM sale WHERE item = 'rope'"),
+        sql("SELECT nothing FROM nowhere"),
+        call("search", &json!({ "q": 1 })),
+        call("hammer", &json!({})),
+        "<tool_call>\nI shall think about it.".to_owned(),
+        format!(
+            "{}\n{}",
+            search("bell foundry"),
+            sql("UPDATE sale SET price = 2 * price")
+        ),
+    ];
+    let lines: Vec<Value> = openings
+        .iter()
+        .enumerate()
+        .map(|(index, opening)| {
+            let next = &openings[(index * 5 + 1) % openings.len()];
+            let last = sql("SELECT item, price FROM sale ORDER BY item");
+            json!({ "replies": [opening, next, last, "<answer>40</answer>"] })
+        })
+        .collect();
+    world.write_lines("script.jsonl", &lines);
+    let policy = "scripted:script.jsonl";
+    world.ok(&["run", "world", "-m", policy, "-r", "250", "-c", "8", "-o", "runs/a"]);
+    let nodes = world.steps("runs/a");
+    let ends = nodes.iter().filter(|line| line["type"] == "ending");
+    assert_eq!(ends.count(), 1000);
+    let faults = nodes.iter().filter(|l| l["observations"][0]["type"] == "fault").count();
+    assert!(faults > 300, "{faults} faults");
+    let replayed = world.ok(&["replay", "runs/a"]);
+    assert!(replayed.contains("4 trees, "), "{replayed}");
+    assert!(replayed.contains("no divergence"), "{replayed}");
+}
+
+#[test]
 fn the_policy_itself_runs_again_and_differences_are_no_failure() {
     let world = World::new();
     let script = world.right_script();
