@@ -125,6 +125,27 @@ fn damage_in_any_single_place_is_told() {
 }
 
 #[test]
+fn a_flipped_bit_is_named_by_its_line() {
+    let world = labelled();
+    let run = world.path("runs/a");
+    for (path, bytes) in files(&run) {
+        if path.extension().is_none_or(|extension| extension != "jsonl") {
+            continue;
+        }
+        for at in (0..bytes.len() - 1).step_by(97) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 4;
+            fs::write(&path, flipped).expect("the file is writable");
+            let error = read(&run).expect_err("it is damaged").to_string();
+            let line = 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count();
+            let place = format!("{}:{line}: ", path.display());
+            assert!(error.starts_with(&place), "{at}: {error}");
+        }
+        fs::write(&path, &bytes).expect("the file is put back");
+    }
+}
+
+#[test]
 fn every_command_refuses_a_damaged_run_or_says_what_was_lost() {
     let world = labelled();
     let run = world.path("runs/a");
