@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn differences_are_those_of_newcombes_table() {
-        // Table II of the paper, method 10, contrasts (a), (b), (e) and (h).
+        // Four of the contrasts of the paper's Table II, by method 10.
         check((56, 70), (48, 80), 0.2, 0.0524, 0.3339);
         check((9, 10), (3, 10), 0.6, 0.1705, 0.8090);
         check((5, 56), (0, 29), 0.0893, -0.0381, 0.1926);
