@@ -155,8 +155,18 @@ fn what_saw_gold_is_kept_out_of_what_promises_not_to() {
 fn an_audit_finds_what_no_longer_holds() {
     let world = imported();
     world.ok(&["label", "run"]);
-    world.edit("run/steps.jsonl", "I know it.", "I knew it!");
+    world.forge("run", "steps.jsonl", "I know it.", "I knew it!");
     world.fails(&["audit", "run"], 1, &["diverge", "q007", "bytes 0.."]);
+}
+
+#[test]
+fn an_imported_run_knows_its_own_environment_again() {
+    let world = imported();
+    world.ok(&["label", "run"]);
+    world.edit("run/environment/gold.jsonl", "Hanne Voss", "Hanna Voss");
+    world.fails(&["label", "run"], 3, &["gold.jsonl:", "what it was finished with"]);
+    fs::remove_file(world.path("run/environment/gold.jsonl")).expect("it is there");
+    world.fails(&["show", "run"], 3, &["gold.jsonl:1: the file is missing"]);
 }
 
 #[test]

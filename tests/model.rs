@@ -112,4 +112,9 @@ fn one_at_a_time_a_model_gives_the_same_bytes_twice() {
         ]);
     }
     assert_eq!(world.read("runs/a/steps.jsonl"), world.read("runs/b/steps.jsonl"));
+    // Two samples shared a prompt then and do not now: numbers may differ, nothing may fail.
+    let again = world.ok(&["replay", "runs/a", "--regenerate", "--json"]);
+    let again: Value = serde_json::from_str(&again).expect("JSON");
+    assert_eq!(again["failed"], 0, "{again}");
+    assert!(again["same"].as_u64().is_some_and(|same| same > 0), "{again}");
 }

@@ -111,8 +111,9 @@ fn any_other_bad_line_is_named_and_nothing_is_overwritten() {
     let script = world.right_script();
     let args = ["run", "world", "-m", &script, "-o", "runs/a"];
     world.ok(&args);
-    world.edit(
-        "runs/a/steps.jsonl",
+    world.forge(
+        "runs/a",
+        "steps.jsonl",
         "\"node\":2,\"parent\":1",
         "\"node\":7,\"parent\":1",
     );
@@ -132,7 +133,7 @@ fn a_run_of_a_newer_format_is_refused() {
     let script = world.right_script();
     world.ok(&["run", "world", "-m", &script, "-o", "runs/a"]);
     world.edit("runs/a/run.json", "\"major\": 1", "\"major\": 2");
-    world.fails(&["show", "runs/a"], 3, &["format 2.2 cannot be read"]);
+    world.fails(&["show", "runs/a"], 3, &["format 2.3 cannot be read"]);
 }
 
 #[test]
@@ -228,7 +229,7 @@ fn a_recorded_sibling_goes_on_where_others_never_began() {
     ]);
     let dry: Value = serde_json::from_str(&dry).expect("JSON");
     let (was, is) = (header["policy"].clone(), dry["header"]["policy"].clone());
-    world.edit("runs/a/run.json", &was.to_string(), &is.to_string());
+    world.forge("runs/a", "run.json", &was.to_string(), &is.to_string());
     let outcome = world.plumb(&[
         "run", "world", "-m", &policy, "-n", "1", "-r", "3", "-c", "1", "-o", "runs/a",
     ]);

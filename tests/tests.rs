@@ -5,16 +5,24 @@
 /// A small environment of its own for each test, and `plumb` run in it.
 mod world;
 
+/// Replays that diverge, a policy that runs again, two runs side by side, verifiers at odds.
+mod comparisons;
+/// Damage to a run's folder.
+mod damage;
 /// Episodes from question to labelled trajectory: run, label, show, replay.
 mod episodes;
+/// Counterfactuals: a step replaced, left out, or shown otherwise.
+mod forks;
 /// What a model gets wrong, and how the loop answers it.
 mod mistakes;
 /// Every tool in one run.
 mod mixed;
-/// Kill, resume, interrupt, damage.
+/// Kill, resume, interrupt.
 mod recovery;
 /// Bad input and missing parts: the message and the exit code.
 mod refusals;
+/// Runs that earlier programs recorded.
+mod versions;
 
 /// The commands that the README shows.
 mod readme;

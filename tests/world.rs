@@ -102,6 +102,29 @@ impl World {
         self.write(name, &text.replace(from, to));
     }
 
+    /// Changes a recorded file as if a program of format 1.2 had written it so: that had no
+    /// checksums, nor a list of what files hold.
+    pub(crate) fn forge(&self, run: &str, file: &str, from: &str, to: &str) {
+        let name = format!("{run}/{file}");
+        self.edit(&name, from, to);
+        let text = self.read(&name);
+        let lines = text.split_inclusive('\n').map(|line| {
+            match line.rsplit_once(",\"crc32\":\"") {
+                Some((object, _)) => format!("{object}}}\n"),
+                None => line.to_owned(),
+            }
+        });
+        let text: String = lines.collect();
+        let text = match text.rsplit_once(",\n  \"crc32\": \"") {
+            Some((object, _)) => format!("{object}\n}}\n"),
+            None => text,
+        };
+        let text = text.replacen("\"minor\":3", "\"minor\":2", 1);
+        self.write(&name, &text.replacen("\"minor\": 3", "\"minor\": 2", 1));
+        // It may be gone already.
+        let _ = fs::remove_file(self.path(&format!("{run}/contents.jsonl")));
+    }
+
     /// A script in which every question is answered by these messages.
     pub(crate) fn script(&self, replies: &[&str]) -> String {
         self.write_lines("script.jsonl", &[json!({ "replies": replies })]);

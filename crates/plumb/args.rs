@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::audit::AuditArgs;
+use crate::diff::DiffArgs;
 use crate::export::ExportArgs;
+use crate::fork::ForkArgs;
 use crate::import::ImportArgs;
 use crate::score::ScoreCommand;
 
@@ -32,6 +34,11 @@ pub(crate) enum Command {
     Label(LabelArgs),
     /// Execute the tool calls of a run again and compare.
     Replay(ReplayArgs),
+    /// Change one step of a trajectory, keep everything before it, have a policy go on, and
+    /// compare the success with what it is without the change.
+    Fork(ForkArgs),
+    /// Compare two runs: outcomes, labels, and where their trajectories part.
+    Diff(DiffArgs),
     /// Show a run, or one trajectory with its labels, reasons and evidence.
     Show(ShowArgs),
     /// Turn a dataset into an environment, or others' trajectories into a run.
@@ -161,11 +168,19 @@ pub(crate) struct ReplayArgs {
     /// The run's folder.
     pub(crate) run: PathBuf,
     /// Take the messages from the record and execute their tool calls (the default).
-    #[arg(long, conflicts_with = "execute")]
+    #[arg(long, conflicts_with_all = ["execute", "regenerate"])]
     pub(crate) tape: bool,
     /// As --tape, and execute the evidence of every verdict too.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "regenerate")]
     pub(crate) execute: bool,
+    /// Ask the policy itself again for every message, at the recorded prefix and with the
+    /// recorded seed, one at a time and without a reused prefix. Differences are reported and
+    /// are no failure.
+    #[arg(long)]
+    pub(crate) regenerate: bool,
+    /// The policy to ask instead of the run's own.
+    #[arg(short = 'm', long, value_name = "P", requires = "regenerate")]
+    pub(crate) policy: Option<String>,
 }
 
 #[derive(Debug, Args)]

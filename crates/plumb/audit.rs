@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use plumbline::store::Recording;
-use plumbline::{Audit, AuditGround, Divergence, VerifierId};
+use plumbline::{Audit, AuditGround, Divergence, Tree, VerifierId};
 use serde_json::json;
 
+use crate::divergence::{describe, to_json};
 use crate::failure::{Blame, Failure, Kind, Result};
+use crate::fork::without_forged;
 use crate::import::trajectories;
 use crate::label::{recorded_environment, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
+use crate::recording;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AuditArgs {
@@ -20,7 +22,7 @@ pub(crate) struct AuditArgs {
 }
 
 pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
-    let recording = Recording::open(&args.run)?;
+    let recording = recording::open(&args.run)?;
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let environment = recorded_environment(&folder, &recording, json).await?;
@@ -37,16 +39,17 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
     }
     let progress = Progress::new("trees audited", recording.trees.len() as u64, json);
     let mut audits: BTreeMap<VerifierId, Audit> = BTreeMap::new();
-    let mut first: Option<Divergence> = None;
+    let mut first: Option<(Divergence, &Tree)> = None;
     for (done, (id, tree)) in (1..).zip(&recording.trees) {
         let Some(verdicts) = verdicts.get(id) else { continue };
         let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;
-        let found = plumbline::audit(ground, task, tree, verdicts).await;
+        let verdicts = without_forged(&recording.header, tree, verdicts);
+        let found = plumbline::audit(ground, task, tree, &verdicts).await;
         let (found, divergence) = found.blame(Kind::External)?;
         for (verifier, audit) in found {
             *audits.entry(verifier).or_default() += &audit;
         }
-        first = first.or(divergence);
+        first = first.or(divergence.map(|divergence| (divergence, tree)));
         progress.set(done, |_| id.to_string());
     }
     progress.finish();
@@ -58,11 +61,12 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
     }
     match first {
         None => Ok(()),
-        Some(first) => {
+        Some((first, tree)) => {
             let message = format!(
-                "{} of {} pieces of evidence diverge. The first:\n{first}",
+                "{} of {} pieces of evidence diverge. The first:\n{}",
                 all.diverged,
-                all.checked()
+                all.checked(),
+                describe(&first, tree)
             );
             Err(Failure::say(Kind::Finding, message))
         }
@@ -72,40 +76,46 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
 fn print(
     audits: &BTreeMap<VerifierId, Audit>,
     all: &Audit,
-    first: Option<&Divergence>,
+    first: Option<&(Divergence, &Tree)>,
     json: bool,
 ) {
     if json {
         let verifiers: BTreeMap<String, &Audit> =
             audits.iter().map(|(id, audit)| (id.to_string(), audit)).collect();
-        let first = first.map(ToString::to_string);
+        let first = first.map(|(divergence, tree)| to_json(divergence, tree));
         println!("{}", json!({ "verifiers": verifiers, "all": all, "first": first }));
         return;
     }
     println!(
-        "{:<24} {:>8} {:>8} {:>10} {:>7} {:>7} {:>9} {:>9} {:>9}",
-        "",
-        "verdicts",
-        "opinions",
-        "executions",
-        "spans",
-        "steps",
-        "rollouts",
-        "confirmed",
-        "of"
+        "{:<24} {:>8} {:>9} {:>7} {:>12}   evidence: calls, spans, steps; not checked",
+        "", "verdicts", "confirmed", "flipped", "cannot rerun"
     );
     let names = audits.iter().map(|(id, audit)| (id.to_string(), audit));
     for (name, audit) in names.chain([("all".to_owned(), all)]) {
         println!(
-            "{name:<24} {:>8} {:>8} {:>10} {:>7} {:>7} {:>9} {:>9} {:>9}",
+            "{name:<24} {:>8} {:>9} {:>7} {:>12}   {} of {} confirmed: {}, {}, {}; {}",
             audit.verdicts,
-            audit.opinions,
+            audit.verdicts_confirmed,
+            audit.verdicts_flipped,
+            audit.verdicts_unchecked,
+            audit.confirmed(),
+            audit.checked(),
             audit.executions,
             audit.spans,
             audit.steps,
-            audit.rollouts,
-            audit.confirmed(),
-            audit.checked(),
+            audit.rollouts + audit.failed,
+        );
+    }
+    if all.opinions > 0 {
+        println!(
+            "{} verdicts have no evidence: opinions, which nothing confirms",
+            all.opinions
+        );
+    }
+    if all.failed > 0 {
+        println!(
+            "{} calls failed outside and say nothing; PLUMB_LOG=warn tells why",
+            all.failed
         );
     }
     if all.rollouts > 0 {

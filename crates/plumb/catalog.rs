@@ -132,6 +132,7 @@ pub(crate) async fn judge(
         constrain: true,
         concurrency: crate::label::TREES_AT_ONCE as u32,
         samples: 1,
+        reuse: true,
     };
     let policy = self::policy(choice, json).await?;
     let settings = JudgeSettings {
@@ -597,6 +598,7 @@ async fn llama(
     let mut llama = LlamaSettings::new(path);
     llama.sampling = choice.sampling;
     llama.constrain = choice.constrain;
+    llama.reuse = choice.reuse;
     llama.sequences_max = choice.concurrency.max(choice.samples).min(SEQUENCES_MAX);
     llama.cache_tokens =
         llama.cache_tokens.max(llama.sequences_max * SEQUENCE_CACHE_TOKENS);

@@ -25,6 +25,7 @@ use crate::import::trajectories::source;
 use crate::label::{environment_of, named, tasks_of, unknown_task, view};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
+use crate::recording::warn_of_losses;
 use files::Files;
 use header::Tally;
 
@@ -117,6 +118,7 @@ pub(crate) async fn export(args: &ExportArgs, json: bool) -> Result<()> {
     let settings = args.settings()?;
     let view = args.view()?;
     let index = Index::open(&args.run)?;
+    warn_of_losses(&args.run)?;
     let only = match args.verifiers.as_slice() {
         [] => None,
         names => Some(named(&args.run, names)?),

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use plumbline::Sight;
 use plumbline::fusion::{self, Fusion};
-use plumbline::store::{Recording, read_origins};
+use plumbline::store::read_origins;
 use serde_json::json;
 
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::label::tasks;
 use crate::manifest::EnvironmentFolder;
+use crate::recording;
 use crate::score::{human, steps};
 
 #[derive(Debug, clap::Args)]
@@ -35,7 +36,7 @@ pub(crate) fn fit(args: &FitArgs, as_json: bool) -> Result<()> {
             format!("{}: exists; remove it or name another --out", args.out.display());
         return Err(Failure::say(Kind::Usage, message));
     }
-    let recording = Recording::open(&args.run)?;
+    let recording = recording::open(&args.run)?;
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let gold = folder.gold()?;

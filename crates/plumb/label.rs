@@ -16,6 +16,7 @@ use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
+use crate::recording;
 
 /// Trees that one verifier judges at once.
 pub(crate) const TREES_AT_ONCE: usize = 8;
@@ -25,7 +26,7 @@ pub(crate) type Verdicts = BTreeMap<TaskId, Vec<Verdict>>;
 
 pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
     let view: View = view(&args.view)?;
-    let recording = Recording::open(&args.run)?;
+    let recording = recording::open(&args.run)?;
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let gold = folder.gold()?;
@@ -114,6 +115,7 @@ async fn judge(
         progress.set(done, |_| verifier.id().to_string());
     }
     progress.finish();
+    writer.finish()?;
     if ungraded > 0 {
         eprintln!("{}: {ungraded} tasks have no gold and get no verdict", verifier.id());
     }

@@ -5,16 +5,22 @@
 mod args;
 mod audit;
 mod catalog;
+mod diff;
+mod disagreement;
+mod divergence;
 mod doctor;
 mod env;
 mod export;
 mod failure;
 mod fit;
+mod fork;
 mod import;
 mod label;
 mod manifest;
 mod mutants;
 mod progress;
+mod recording;
+mod regenerate;
 mod replay;
 mod run;
 mod score;
@@ -76,6 +82,8 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             Command::Run(args) => run::run(args, json).await,
             Command::Label(args) => label::label(args, json).await,
             Command::Replay(args) => replay::replay(args, json).await,
+            Command::Fork(args) => fork::fork(args, json).await,
+            Command::Diff(args) => diff::diff(args, json),
             Command::Show(args) => show::show(args, json),
             Command::Import(args) => import::import(args, json),
             Command::Audit(args) => audit::audit(args, json).await,

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use plumbline::store::Recording;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::args::ReplayArgs;
+use crate::divergence::{describe, to_json};
 use crate::failure::{Blame, Failure, Kind, Result};
+use crate::fork::{executed, without_forged};
 use crate::import::trajectories;
 use crate::label::{recorded_environment, tasks, unknown_task, verdicts};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
+use crate::recording;
+use crate::regenerate::regenerate;
 
 #[derive(Debug, Default, Serialize)]
 struct Report {
@@ -18,11 +22,17 @@ struct Report {
     steps: u64,
     evidence: u64,
     divergences: u64,
-    first: Option<String>,
+    /// The first divergence, in words and by its parts.
+    #[serde(skip)]
+    described: Option<String>,
+    first: Option<Value>,
 }
 
 pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
-    let recording = Recording::open(&args.run)?;
+    if args.regenerate {
+        return regenerate(args, json).await;
+    }
+    let recording = recording::open(&args.run)?;
     let header = &recording.header;
     if let Some(format) = trajectories::source(header) {
         let message = format!(
@@ -42,17 +52,21 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
         let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;
         report.trees += 1;
         report.steps += tree.len() as u64;
+        let made = executed(header, tree.clone());
         let mut found =
-            plumbline::replay(&environment, task, tree).await.blame(Kind::External)?;
+            plumbline::replay(&environment, task, &made).await.blame(Kind::External)?;
         if let (None, Some(verdicts)) = (&found, verdicts.get(id)) {
-            let evidence = plumbline::replay_evidence(&environment, task, tree, verdicts);
+            let verdicts = without_forged(header, tree, verdicts);
+            let evidence =
+                plumbline::replay_evidence(&environment, task, tree, &verdicts);
             let (divergence, calls) = evidence.await.blame(Kind::External)?;
             report.evidence += calls;
             found = divergence;
         }
         if let Some(divergence) = found {
             report.divergences += 1;
-            report.first.get_or_insert_with(|| divergence.to_string());
+            report.described.get_or_insert_with(|| describe(&divergence, tree));
+            report.first.get_or_insert_with(|| to_json(&divergence, tree));
         }
         progress.set(report.trees, |_| String::new());
     }
@@ -61,11 +75,11 @@ pub(crate) async fn replay(args: &ReplayArgs, json: bool) -> Result<()> {
 }
 
 fn conclude(report: &Report, json: bool) -> Result<()> {
-    let Report { trees, steps, evidence, divergences, first } = report;
+    let Report { trees, steps, evidence, divergences, described, .. } = report;
     if json {
         println!("{}", serde_json::to_string(report).blame(Kind::External)?);
     }
-    let Some(first) = first else {
+    let Some(first) = described else {
         if !json {
             println!(
                 "{trees} trees, {steps} steps, {evidence} pieces of evidence: no divergence"

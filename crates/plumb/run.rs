@@ -21,10 +21,11 @@ use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
+use crate::recording::warn_of_losses;
 use crate::settings::Settings;
 
 /// Bytes of tool results that are remembered between episodes.
-const CALL_CACHE_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub(crate) const CALL_CACHE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// What a finished run is reported as.
 #[derive(Debug, Serialize)]
@@ -75,6 +76,9 @@ pub(crate) async fn run(args: &RunArgs, json: bool) -> Result<()> {
         return dry_run(&header, &out, json);
     }
     refuse_strange(&out, &header)?;
+    if out.join("run.json").exists() {
+        warn_of_losses(&out)?;
+    }
     let writer = RunWriter::open(&out, &header)?;
     let mut trees = steps_of(&out, &header)?;
     let (stopper, stop) = watch::channel(false);
@@ -95,6 +99,9 @@ pub(crate) async fn run(args: &RunArgs, json: bool) -> Result<()> {
     interrupt.abort();
     score.progress.finish();
     grown?;
+    if !*run.stop.borrow() {
+        run.writer.finish()?;
+    }
     let report = Report {
         run: out,
         policy: run.policy.id().to_string(),
@@ -154,12 +161,7 @@ async fn grow_all(
     }
     match failure {
         None => Ok(()),
-        Some(error @ GrowError::Diverged { .. }) => {
-            Err(Failure::new(Kind::Finding, error))
-        }
-        Some(error @ GrowError::Record { .. }) => {
-            Err(Failure::new(Kind::External, error))
-        }
+        Some(error) => Err(ungrown(error)),
     }
 }
 
@@ -269,14 +271,7 @@ impl<'g> Score<'g> {
             return Ok(());
         };
         let compared = grade(&run.environment, task, gold, tree, Some(&run.cache)).await;
-        let compared = compared.map_err(|error| {
-            let kind = match &error {
-                GradeError::Gold { .. } => Kind::Input,
-                GradeError::Act(_) => Kind::External,
-            };
-            Failure::new(kind, error)
-        })?;
-        self.tally.add_tree(tree, gold, &compared);
+        self.tally.add_tree(tree, gold, &compared.map_err(ungraded)?);
         Ok(())
     }
 
@@ -291,6 +286,24 @@ impl<'g> Score<'g> {
         // A share is only judged once there are enough episodes to speak of one.
         if max < 1.0 { all >= 10.0 && aborted > max * all } else { aborted >= max }
     }
+}
+
+/// Whose turn it is when answers cannot be held against the gold.
+pub(crate) fn ungraded(error: GradeError) -> Failure {
+    let kind = match &error {
+        GradeError::Gold { .. } => Kind::Input,
+        GradeError::Act(_) => Kind::External,
+    };
+    Failure::new(kind, error)
+}
+
+/// Whose turn it is when a tree could not be grown.
+pub(crate) fn ungrown(error: GrowError) -> Failure {
+    let kind = match &error {
+        GrowError::Diverged { .. } => Kind::Finding,
+        GrowError::Record { .. } => Kind::External,
+    };
+    Failure::new(kind, error)
 }
 
 /// Refuses a folder that holds something else, before anything is written there.
@@ -335,18 +348,23 @@ fn refuse_conflict(out: &Path, header: &RunHeader) -> Result<()> {
     Err(Failure::say(Kind::Usage, message))
 }
 
-/// The settings as they are stored: a user name and password in the policy's address are
-/// nobody's business.
+/// The settings as they are stored.
 fn recorded(settings: &Settings) -> Value {
-    let mut settings = serde_json::to_value(settings).expect("settings serialise");
-    let policy = settings["policy"].as_str().unwrap_or_default();
+    let mut recorded = serde_json::to_value(settings).expect("settings serialise");
+    recorded["policy"] = without_credentials(&settings.policy).into();
+    recorded
+}
+
+/// A policy's name as it is stored: a user name and password in its address are nobody's
+/// business.
+pub(crate) fn without_credentials(policy: &str) -> String {
     if let Some((scheme, address)) = policy.split_once("://") {
         let authority = address.find('/').unwrap_or(address.len());
         if let Some(at) = address[..authority].rfind('@') {
-            settings["policy"] = format!("{scheme}://{}", &address[at + 1..]).into();
+            return format!("{scheme}://{}", &address[at + 1..]);
         }
     }
-    settings
+    policy.to_owned()
 }
 
 /// The steps already recorded in `out`, which is locked by now. Whoever held the lock before
@@ -363,7 +381,6 @@ fn header(
     policy: &dyn Policy,
     tasks: &[Task],
 ) -> RunHeader {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let tools = environment.specs().iter().map(|spec| (spec.name.clone(), spec.pinned));
     RunHeader {
         format: FORMAT,
@@ -376,12 +393,23 @@ fn header(
         seed: settings.seed,
         samples: settings.samples,
         settings: recorded(settings),
-        begun_unix_s: now.as_secs(),
-        host: Host {
-            platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
-            cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
-            plumb: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+        begun_unix_s: now_unix_s(),
+        host: host(),
+    }
+}
+
+/// Seconds since 1970, by this machine's clock.
+pub(crate) fn now_unix_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    now.as_secs()
+}
+
+/// This machine.
+pub(crate) fn host() -> Host {
+    Host {
+        platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+        cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
+        plumb: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 
@@ -422,7 +450,7 @@ fn dry_run(header: &RunHeader, out: &Path, json: bool) -> Result<()> {
 }
 
 /// The first Ctrl-C lets nothing new begin; the second one ends the process.
-async fn stop_on_interrupt(stopper: watch::Sender<bool>) {
+pub(crate) async fn stop_on_interrupt(stopper: watch::Sender<bool>) {
     if tokio::signal::ctrl_c().await.is_err() {
         return;
     }

@@ -13,11 +13,13 @@ use plumbline::{
 };
 use serde_json::{Value, json};
 
+use crate::disagreement::{DisagreementArgs, disagreement};
 use crate::failure::{Failure, Kind, Result};
 use crate::fit::{FitArgs, fit};
 use crate::label::{Verdicts, chosen, tasks, view};
 use crate::manifest::{EnvironmentFolder, read_jsonl};
 use crate::mutants::{MutantsArgs, mutants};
+use crate::recording;
 
 /// Seed of the resampling, so that the same run gives the same intervals.
 const SEED: u64 = 0;
@@ -31,6 +33,8 @@ pub(crate) enum ScoreCommand {
     /// How many planted faults an environment's verifiers find, and how often they see one
     /// where there is none.
     Mutants(MutantsArgs),
+    /// Which steps of a run its verifiers fight about, and how often any two of them agree.
+    Disagreement(DisagreementArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,12 +61,13 @@ pub(crate) async fn score(command: &ScoreCommand, json: bool) -> Result<()> {
         ScoreCommand::Labels(args) => labels(args, json),
         ScoreCommand::Fit(args) => fit(args, json),
         ScoreCommand::Mutants(args) => mutants(args, json).await,
+        ScoreCommand::Disagreement(args) => disagreement(args, json),
     }
 }
 
 fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
     let view = view(&args.view)?;
-    let recording = Recording::open(&args.run)?;
+    let recording = recording::open(&args.run)?;
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let origins = read_origins(&args.run)?;
@@ -162,7 +167,7 @@ pub(crate) fn agreement(
     verifiers: &[String],
     view: View,
 ) -> Result<Option<Agreement>> {
-    let recording = Recording::open(run)?;
+    let recording = recording::open(run)?;
     let folder = EnvironmentFolder::of_run(run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let human = human(run, None, &[])?;

@@ -37,6 +37,8 @@ pub(crate) struct PolicyChoice<'a> {
     pub(crate) concurrency: u32,
     /// Messages asked for at once from one prompt.
     pub(crate) samples: u32,
+    /// Whether a local model may take up what it holds of earlier prompts.
+    pub(crate) reuse: bool,
 }
 
 /// A `--config` file: what flags can say, under the same names.
@@ -110,6 +112,7 @@ impl Settings {
             constrain: self.constrain,
             concurrency: self.concurrency,
             samples: self.samples,
+            reuse: true,
         }
     }
 

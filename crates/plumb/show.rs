@@ -11,8 +11,10 @@ use serde_json::json;
 
 use crate::args::ShowArgs;
 use crate::failure::{Failure, Kind, Result};
+use crate::fork::{described, forged_step};
 use crate::label::{Verdicts, tasks, verdicts, view};
 use crate::manifest::EnvironmentFolder;
+use crate::recording;
 use crate::terminal::printable;
 
 /// Characters of an observation that are shown without `--full`.
@@ -20,7 +22,7 @@ const BRIEF_CHARS: usize = 240;
 
 pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
     let view = view(&args.view)?;
-    let recording = Recording::open(&args.run)?;
+    let recording = recording::open(&args.run)?;
     let verdicts = verdicts(&args.run)?;
     // A run can be looked at where its environment is not at hand.
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header).ok();
@@ -38,6 +40,9 @@ pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
             leaves.map(|leaf| row(tree, leaf, gold, &labels, own)).collect::<Vec<_>>()
         });
         list(rows, json);
+        if let (Some(described), false) = (described(&recording.header), json) {
+            println!("{described}");
+        }
         return Ok(());
     };
     let (tree, leaf) = find(&recording, name)?;
@@ -49,6 +54,9 @@ pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
         gold: gold.get(tree.task()),
         verdicts: own,
         labels: view.labels(question(tree), tree, own),
+        forged: forged_step(&recording.header)
+            .filter(|(task, _)| task == tree.task())
+            .map(|(_, node)| node),
     };
     if json {
         println!("{}", trajectory.to_json());
@@ -66,7 +74,10 @@ fn of<'v>(verdicts: &'v Verdicts, tree: &Tree) -> &'v [Verdict] {
 }
 
 /// A trajectory by `TASK` (its first leaf) or `TASK:STEP`.
-fn find<'r>(recording: &'r Recording, name: &str) -> Result<(&'r Tree, NodeId)> {
+pub(crate) fn find<'r>(
+    recording: &'r Recording,
+    name: &str,
+) -> Result<(&'r Tree, NodeId)> {
     let (task, step) = name.rsplit_once(':').map_or((name, None), |(t, s)| (t, Some(s)));
     let unknown = |message: String| Failure::say(Kind::Usage, message);
     let tree = recording.trees.get(&TaskId(task.to_owned())).ok_or_else(|| {
@@ -120,7 +131,7 @@ fn row(
 
 /// Whether an answer is right: as a verifier found, or by comparing it here and now where
 /// that takes no execution.
-fn correct(
+pub(crate) fn correct(
     leaf: NodeId,
     answer: Option<&str>,
     gold: &Gold,
@@ -159,7 +170,7 @@ fn list(rows: impl Iterator<Item = Row>, json: bool) {
     }
 }
 
-fn ending(ending: Option<&Ending>) -> String {
+pub(crate) fn ending(ending: Option<&Ending>) -> String {
     match ending {
         None => "unfinished".into(),
         Some(Ending::Answered) => "answered".into(),
@@ -170,7 +181,7 @@ fn ending(ending: Option<&Ending>) -> String {
     }
 }
 
-fn answer(node: Option<&Node>) -> Option<&str> {
+pub(crate) fn answer(node: Option<&Node>) -> Option<&str> {
     match &node?.step.proposal.action {
         Action::Answer { text } => Some(text),
         Action::Calls { .. } | Action::Malformed { .. } => None,
@@ -184,6 +195,8 @@ struct Trajectory<'r> {
     gold: Option<&'r Gold>,
     verdicts: &'r [Verdict],
     labels: Labels<'r>,
+    /// The step whose first observation no tool gave.
+    forged: Option<NodeId>,
 }
 
 impl Trajectory<'_> {
@@ -201,6 +214,7 @@ impl Trajectory<'_> {
                     "label": labelled.map(|labelled| labelled.label),
                     "zero": labelled.and_then(|labelled| labelled.zero),
                     "rests_on": labelled.and_then(|labelled| labelled.rests_on),
+                    "forged": self.forged == Some(id),
                     "step": node.step,
                     "verdicts": own,
                 })
@@ -227,8 +241,11 @@ impl Trajectory<'_> {
         for (id, node) in self.tree.path(self.leaf) {
             text += &format!("\nstep {id}  {}\n", self.label(id));
             text += &format!("  {}\n", indented(&brief(&node.step.proposal.text, chars)));
-            for observation in &node.step.observations {
+            for (index, observation) in node.step.observations.iter().enumerate() {
                 let mark = match observation {
+                    _ if index == 0 && self.forged == Some(id) => {
+                        "=> (forged)".to_owned()
+                    }
                     Observation::Output { .. } => "=>".to_owned(),
                     Observation::Fault { fault, .. } => format!("!! {fault:?}:"),
                 };

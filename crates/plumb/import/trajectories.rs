@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plumbline::import::{Forest, Origin, Planted, TrajectoryFormat};
 use plumbline::store::{
-    FORMAT, Host, Human, RunHeader, RunWriter, VerdictWriter, write_human, write_origins,
+    FORMAT, Host, Human, RunHeader, RunWriter, VerdictWriter, record_contents,
+    write_human, write_origins,
 };
 use plumbline::{Digest, Environment, EnvironmentParts, Event, Limits, TaskId, Verdict};
 use serde_json::{Value, json};
@@ -19,6 +20,14 @@ use super::files::{JsonLines, each_record};
 use super::{ImportArgs, ImportReport};
 use crate::failure::{Failure, Kind, Result, at};
 use crate::manifest;
+
+/// What an imported run carries of its environment.
+const CARRIED: [&str; 4] = [
+    "environment/environment.toml",
+    "environment/prompt.md",
+    "environment/tasks.jsonl",
+    "environment/gold.jsonl",
+];
 
 /// The verifiers that need neither a tool nor supporting documents.
 const VERIFIERS: [&str; 5] =
@@ -87,6 +96,8 @@ pub(super) fn write(
     }
     write_origins(dir, &origins)?;
     write_verdicts(dir, &forest, &verdicts)?;
+    writer.finish()?;
+    record_contents(dir, &CARRIED)?;
     Ok(report)
 }
 

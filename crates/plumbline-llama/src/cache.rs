@@ -72,6 +72,8 @@ pub(crate) struct Cache {
     turn: u64,
     /// How many turns the last idle sequences that were taken up again had waited.
     waits: VecDeque<u64>,
+    /// Whether prompts begin with what is held.
+    reuse: bool,
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +107,14 @@ impl Cache {
             clock: 0,
             turn: 0,
             waits: VecDeque::new(),
+            reuse: true,
         }
+    }
+
+    /// The same cache, or one in which every prompt is read from its first token. What is
+    /// sampled from one prompt shares its cells all the same.
+    pub(crate) fn reusing(self, reuse: bool) -> Self {
+        Self { reuse, ..self }
     }
 
     /// Begins a turn, and drops sequences that have been idle for too long.
@@ -253,6 +262,9 @@ impl Cache {
     /// equals a sequence that ends there, which is taken over rather than copied; then the
     /// one used last.
     fn best(&self, prompt: &[u32]) -> Option<(usize, usize)> {
+        if !self.reuse {
+            return None;
+        }
         let prompt = &prompt[..prompt.len().saturating_sub(1)];
         let shared = |at: usize| common_prefix(self.sequences[at].shared(), prompt);
         (0..self.sequences.len()).map(|at| (at, shared(at))).max_by_key(
@@ -415,6 +427,15 @@ mod tests {
         cache.release(first.sequence);
         let second = read(&mut cache, &[1, 2, 3, 4, 5, 6], 2);
         assert_eq!(second, Lease { sequence: first.sequence, reused: 4, edits: vec![] });
+    }
+
+    #[test]
+    fn without_reuse_every_prompt_is_read_from_its_first_token() {
+        let mut cache = Cache::new(2, 100).reusing(false);
+        let first = read(&mut cache, &[1, 2, 3], 1);
+        cache.release(first.sequence);
+        assert_eq!(cache.held(&[1, 2, 3, 4]), 0);
+        assert_eq!(read(&mut cache, &[1, 2, 3, 4], 1).reused, 0);
     }
 
     #[test]

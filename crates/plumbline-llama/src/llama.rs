@@ -151,7 +151,7 @@ impl Llama {
         let counters = Arc::<Counters>::default();
         let engine = Engine {
             context,
-            cache: Cache::new(sequences, settings.cache_tokens),
+            cache: Cache::new(sequences, settings.cache_tokens).reusing(settings.reuse),
             vocabulary: Arc::clone(&vocabulary),
             grammars,
             sampling: settings.sampling,

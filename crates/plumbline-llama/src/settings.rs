@@ -22,6 +22,10 @@ pub struct LlamaSettings {
     pub cache_tokens: u32,
     /// Messages that are sampled at once, 1 to 64.
     pub sequences_max: u32,
+    /// Whether a prompt may begin with what the cache still holds of earlier ones. Without it
+    /// every prompt is evaluated from its first token, so that nothing that came before can
+    /// show in a message's numbers.
+    pub reuse: bool,
     /// Threads that compute, 1 at least.
     pub threads: u32,
     /// Layers computed on a GPU; more than there are means all.
@@ -38,6 +42,7 @@ impl LlamaSettings {
             context_tokens: 4096,
             cache_tokens: 16 * 1024,
             sequences_max: 16,
+            reuse: true,
             threads: threads_default(),
             gpu_layers: gpu_layers_default(),
         }

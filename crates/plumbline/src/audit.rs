@@ -28,6 +28,13 @@ pub enum Ground<'e> {
 pub struct Audit {
     /// Verdicts looked at.
     pub verdicts: u64,
+    /// Verdicts all of whose evidence that can be checked came to the same.
+    pub verdicts_confirmed: u64,
+    /// Verdicts of which some evidence came out otherwise.
+    pub verdicts_flipped: u64,
+    /// Verdicts with nothing that can be checked again: without evidence, or resting on
+    /// samples of a model or on calls that failed outside.
+    pub verdicts_unchecked: u64,
     /// Verdicts without evidence: opinions, which nothing confirms.
     pub opinions: u64,
     /// Calls that came to the same again.
@@ -38,6 +45,8 @@ pub struct Audit {
     pub steps: u64,
     /// Pieces that cannot be executed again: samples of a model.
     pub rollouts: u64,
+    /// Calls that could not be made again: a tool failed, or took too long.
+    pub failed: u64,
     /// Pieces that came out otherwise.
     pub diverged: u64,
 }
@@ -57,11 +66,15 @@ impl Audit {
 impl AddAssign<&Audit> for Audit {
     fn add_assign(&mut self, other: &Audit) {
         self.verdicts += other.verdicts;
+        self.verdicts_confirmed += other.verdicts_confirmed;
+        self.verdicts_flipped += other.verdicts_flipped;
+        self.verdicts_unchecked += other.verdicts_unchecked;
         self.opinions += other.opinions;
         self.executions += other.executions;
         self.spans += other.spans;
         self.steps += other.steps;
         self.rollouts += other.rollouts;
+        self.failed += other.failed;
         self.diverged += other.diverged;
     }
 }
@@ -80,7 +93,7 @@ pub async fn audit(
             for (id, node) in tree.nodes() {
                 let mut episode = states.before(id);
                 for verdict in verdicts.iter().filter(|verdict| verdict.node == id) {
-                    found.verdict(verdict, &episode, None).await?;
+                    found.verdict(verdict, &episode, None).await;
                 }
                 // Nothing is asked below a leaf, so that its own calls need not be made.
                 if tree.children(Some(id)).next().is_some() {
@@ -92,7 +105,7 @@ pub async fn audit(
         Ground::Tape(environment) => {
             let episode = Episode::new(environment, &task.inputs, None);
             for verdict in verdicts {
-                found.verdict(verdict, &episode, Some(tree)).await?;
+                found.verdict(verdict, &episode, Some(tree)).await;
             }
         }
     }
@@ -111,7 +124,7 @@ impl Findings<'_> {
         verdict: &Verdict,
         before: &Episode<'_>,
         tape: Option<&Tree>,
-    ) -> Result<(), ActError> {
+    ) {
         let mut audit = Audit { verdicts: 1, ..Audit::default() };
         audit.opinions = u64::from(verdict.evidence.is_empty());
         for (index, evidence) in verdict.evidence.iter().enumerate() {
@@ -121,8 +134,19 @@ impl Findings<'_> {
                     continue;
                 }
                 Evidence::Execution { call, result } => {
-                    audit.executions += 1;
-                    execution(call, *result, verdict.node, before, tape).await?
+                    let node = verdict.node;
+                    match execution(call, *result, node, before, tape).await {
+                        Ok(checked) => {
+                            audit.executions += 1;
+                            checked
+                        }
+                        // It says nothing about the verdict.
+                        Err(error) => {
+                            tracing::warn!(%node, verifier = %verdict.verifier, %error);
+                            audit.failed += 1;
+                            continue;
+                        }
+                    }
                 }
                 Evidence::Span { .. } => {
                     audit.spans += 1;
@@ -145,8 +169,12 @@ impl Findings<'_> {
             let divergence = Divergence { task, node, field, recorded, found };
             self.first.get_or_insert(divergence);
         }
+        *match (audit.diverged, audit.confirmed()) {
+            (1.., _) => &mut audit.verdicts_flipped,
+            (0, 1..) => &mut audit.verdicts_confirmed,
+            (0, 0) => &mut audit.verdicts_unchecked,
+        } += 1;
         *self.audits.entry(verdict.verifier.clone()).or_default() += &audit;
-        Ok(())
     }
 }
 
@@ -339,6 +367,8 @@ mod tests {
         let (audits, first) = found.expect("the tool works");
         let sum = total(&audits);
         assert_eq!((first, sum.diverged), (None, 0));
+        assert_eq!((sum.verdicts_flipped, sum.failed), (0, 0));
+        assert_eq!(sum.verdicts, sum.verdicts_confirmed + sum.verdicts_unchecked);
         assert!(sum.executions >= 3 && sum.spans >= 1 && sum.steps >= 1, "{sum:?}");
         let other = environment(Some("Ann Lee built it in 1901."));
         let found = audit(Ground::World(&other), &task(), &tree, &verdicts).await;
@@ -402,7 +432,14 @@ mod tests {
             let found = audit(Ground::World(&world), &task(), &tree, &[verdict]).await;
             let (audits, first) = found.expect("the tool works");
             assert_eq!(first.is_none(), holds, "{shown}");
-            assert_eq!(total(&audits).diverged, u64::from(!holds));
+            let sum = total(&audits);
+            assert_eq!(sum.diverged, u64::from(!holds));
+            let unchecked = shown.starts_with("Rollouts");
+            let counts =
+                (sum.verdicts_confirmed, sum.verdicts_flipped, sum.verdicts_unchecked);
+            let expected = (holds && !unchecked, !holds, unchecked);
+            let expected = (expected.0.into(), expected.1.into(), expected.2.into());
+            assert_eq!(counts, expected, "{shown}");
         }
     }
 }

@@ -74,18 +74,6 @@ impl<'e> Episode<'e> {
         &self.scratch
     }
 
-    /// Steps taken.
-    pub fn steps(&self) -> u32 {
-        self.steps
-    }
-
-    /// Tokens that may still be sampled for one message.
-    pub fn tokens_left(&self) -> u32 {
-        let limits = self.environment.limits();
-        let left = u64::from(limits.tokens_max).saturating_sub(self.tokens);
-        u32::try_from(left).unwrap_or(u32::MAX).min(limits.step_tokens_max)
-    }
-
     /// Takes one step: does what the message asks for, and observes.
     ///
     /// On an error the episode is as it was, except for what the calls before the failed

@@ -132,6 +132,61 @@ pub async fn grow(
     Ok(grower.tree.into_inner().expect("nothing panics while it holds this lock"))
 }
 
+/// A place in a tree from which several trajectories are to go on.
+pub struct Start<'g> {
+    /// The step after which they do; `None` before the first.
+    pub after: Option<NodeId>,
+    /// The state there.
+    pub episode: Episode<'g>,
+    /// How many.
+    pub samples: u32,
+    /// With it each gets a seed of its own.
+    pub seed: u64,
+}
+
+/// Grows so many trajectories from a place, whatever else the tree holds, and returns it. The
+/// state there is taken as given: what led to it need not be what the tree says, for an
+/// observation can be forged. When `ground.stop` turns true, what is unfinished stays so.
+pub async fn branch(
+    ground: &Ground<'_>,
+    task: &Task,
+    tree: Tree,
+    start: Start<'_>,
+) -> Result<Tree, GrowError> {
+    assert_eq!(&task.id, tree.task(), "a tree is grown for its own task");
+    // One child each, wherever the loop gets to.
+    let shape = Shape { widths: vec![] };
+    let grower = Grower { ground, task, shape: &shape, tree: Mutex::new(tree) };
+    grower.branch(start).await?;
+    Ok(grower.tree.into_inner().expect("nothing panics while it holds this lock"))
+}
+
+/// What a policy is shown after the steps of a path: a function of them alone.
+pub(crate) fn prompt_of<'p>(
+    environment: &'p Environment,
+    task: &'p Task,
+    path: &'p [Arc<Node>],
+) -> Prompt<'p> {
+    let limits = environment.limits();
+    let turns = path.iter().map(|node| Turn {
+        proposal: &node.step.proposal,
+        observations: &node.step.observations,
+    });
+    let sampled = path.iter().filter_map(|node| node.step.proposal.tokens.as_ref());
+    let sampled: u64 = sampled.map(|tokens| tokens.sampled.len() as u64).sum();
+    let steps = u32::try_from(path.len()).expect("a path has at most steps_max steps");
+    Prompt {
+        system: environment.system(),
+        question: &task.prompt,
+        turns: turns.collect(),
+        tools: environment.specs(),
+        protocol: environment.protocol(),
+        last: steps.saturating_add(1) >= limits.steps_max,
+        thought_chars_max: environment.thought_chars_max(),
+        tokens_max: limits.tokens_left(sampled),
+    }
+}
+
 /// The seed of the `index`-th child of a step: a function of the path, not of the order in
 /// which things happened.
 fn child_seed(parent: u64, index: u32) -> u64 {
@@ -197,6 +252,32 @@ impl<'g> Grower<'g> {
         .boxed()
     }
 
+    async fn branch(&'g self, start: Start<'g>) -> Result<(), GrowError> {
+        let Start { after, episode, samples, seed } = start;
+        let path = self.lock().path_to(after);
+        let branch = Branch { at: after, path, episode, seed };
+        let time_max =
+            Duration::from_millis(self.ground.environment.limits().episode_ms_max);
+        let deadline = Instant::now() + time_max;
+        let seeds: Vec<u64> = (0..samples).map(|i| child_seed(seed, i)).collect();
+        let permit = self.ground.slots.acquire().await;
+        let proposed = self.propose(&branch, &seeds, deadline).await;
+        let children = match proposed {
+            Outcome::Children(children) => children,
+            Outcome::Stopped => return Ok(()),
+            Outcome::Ended(ending) if after.is_none() => {
+                return seeds.iter().try_for_each(|seed| self.end_unborn(*seed, &ending));
+            }
+            Outcome::Ended(ending) => return self.end(after, &ending),
+        };
+        let mut branches = Vec::with_capacity(children.len());
+        for child in children {
+            branches.extend(self.enter(&branch, child, deadline).await?);
+        }
+        drop(permit);
+        try_join_all(branches.into_iter().map(|b| self.grow(b))).await.map(|_| ())
+    }
+
     /// The children a branch is to have: those recorded that are unfinished, and new
     /// proposals for those missing. `None` if nothing further is to be started.
     async fn children(
@@ -251,21 +332,7 @@ impl<'g> Grower<'g> {
         seeds: &[u64],
         deadline: Instant,
     ) -> Outcome {
-        let environment = self.ground.environment;
-        let turns = branch.path.iter().map(|node| Turn {
-            proposal: &node.step.proposal,
-            observations: &node.step.observations,
-        });
-        let prompt = Prompt {
-            system: environment.system(),
-            question: &self.task.prompt,
-            turns: turns.collect(),
-            tools: environment.specs(),
-            protocol: environment.protocol(),
-            last: branch.episode.steps() + 1 >= environment.limits().steps_max,
-            thought_chars_max: environment.thought_chars_max(),
-            tokens_max: branch.episode.tokens_left(),
-        };
+        let prompt = prompt_of(self.ground.environment, self.task, &branch.path);
         let mut stop = self.ground.stop.clone();
         let mut attempt = 0;
         loop {

@@ -89,13 +89,19 @@ mod call_cache;
 mod episode;
 mod grade;
 mod grow;
+mod proportion;
+
+mod counterfactual;
 pub mod policies;
+mod regenerate;
 mod replay;
 
 mod agreement;
 mod audit;
 pub mod cases;
 pub mod comparators;
+mod compare;
+mod disagreement;
 mod outcome;
 mod query;
 mod question;
@@ -120,12 +126,15 @@ pub use agreement::{
 pub use audit::{Audit, Ground as AuditGround, audit};
 pub use call_cache::CallCache;
 pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
+pub use compare::{Pair, Parting, SideBySide, side_by_side};
+pub use counterfactual::{Change, CounterfactualError, Prefix, Rest, Worth, prefix};
 pub use dependency::{Edge, Link, Place, confirms, dependencies};
 pub use digest::{Digest, DigestError};
+pub use disagreement::{Dispute, Ledger, PairAgreement};
 pub use environment::{Environment, EnvironmentError, EnvironmentParts};
 pub use episode::{ActError, Episode};
 pub use grade::{GradeError, grade};
-pub use grow::{Event, Ground, GrowError, Shape, Sink, SinkError, grow};
+pub use grow::{Event, Ground, GrowError, Shape, Sink, SinkError, Start, branch, grow};
 pub use human::HumanLabel;
 pub use label::{StepLabel, Zero};
 pub use limits::{Limits, cut};
@@ -133,6 +142,8 @@ pub use outcome::{
     Compared, Outcome, Score, document_ids, outcome, outcomes, supporting_recall,
 };
 pub use policy::{Policy, PolicyError, PolicyId, Prompt, Sampling, Turn, Usage};
+pub use proportion::Proportion;
+pub use regenerate::{Regeneration, Reworded, regenerate};
 pub use replay::{Divergence, Field, fork, replay, replay_evidence};
 pub use scratch::Scratch;
 pub use step::{Fault, Observation, Proposal, Step, Tokens};

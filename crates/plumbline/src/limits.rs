@@ -70,6 +70,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Tokens that one message may take when a trajectory has sampled so many already.
+    pub fn tokens_left(&self, sampled: u64) -> u32 {
+        let left = u64::from(self.tokens_max).saturating_sub(sampled);
+        u32::try_from(left).unwrap_or(u32::MAX).min(self.step_tokens_max)
+    }
+}
+
 /// Cuts a text to at most `bytes_max` bytes at a character boundary, and says at the cut how
 /// much is missing. The marker comes on top of `bytes_max`.
 pub fn cut(text: String, bytes_max: usize) -> String {

@@ -26,6 +26,10 @@ pub struct Divergence {
 /// What of a step can differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Field {
+    /// The message, where two runs are compared: a replay takes it from the record.
+    Message,
+    /// How the trajectory ended, where two runs are compared.
+    Ending,
     /// The observation of the call of this index.
     Observation(usize),
     /// How many observations there are.
@@ -39,6 +43,8 @@ pub enum Field {
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Field::Message => f.write_str("the message"),
+            Field::Ending => f.write_str("the ending"),
             Field::Observation(index) => write!(f, "observation {index}"),
             Field::Observations => f.write_str("the number of observations"),
             Field::Scratch => f.write_str("the digest of the tools' state"),
@@ -46,6 +52,13 @@ impl fmt::Display for Field {
                 write!(f, "evidence {index} of {verifier}")
             }
         }
+    }
+}
+
+impl Divergence {
+    /// The trajectory it is reported under, by its last step: the first one through the step.
+    pub fn leaf(&self, tree: &Tree) -> NodeId {
+        tree.first_leaf_through(self.node)
     }
 }
 
@@ -176,7 +189,10 @@ impl<'e, 't> States<'e, 't> {
     }
 }
 
-fn difference(recorded: &Step, found: &Step) -> Option<(Field, String, String)> {
+pub(crate) fn difference(
+    recorded: &Step,
+    found: &Step,
+) -> Option<(Field, String, String)> {
     let pairs = recorded.observations.iter().zip(&found.observations).enumerate();
     for (index, (recorded, found)) in pairs {
         if recorded != found {

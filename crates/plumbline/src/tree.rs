@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Step, TaskId};
+use crate::{Observation, Step, TaskId};
 
 /// The name of a node within its tree: nodes are numbered from 0 in the order made.
 #[derive(
@@ -237,6 +237,15 @@ impl Tree {
         self.nodes.keys().copied().filter(|id| !parents.contains(id)).collect()
     }
 
+    /// The last step of the first trajectory through a step: what that trajectory is called.
+    pub fn first_leaf_through(&self, node: NodeId) -> NodeId {
+        let mut last = node;
+        while let Some((child, _)) = self.children(Some(last)).next() {
+            last = child;
+        }
+        last
+    }
+
     /// How the trajectory of a leaf ended; `None` while it is unfinished. For a node with
     /// children it is `None` too: the branch went on.
     pub fn ending(&self, leaf: NodeId) -> Option<&Ending> {
@@ -266,6 +275,28 @@ impl Tree {
         }
         path.reverse();
         path
+    }
+
+    /// The steps up to a place, that one included; none before the first step.
+    pub fn path_to(&self, after: Option<NodeId>) -> Vec<Arc<Node>> {
+        let path = after.map(|node| self.path(node)).unwrap_or_default();
+        path.into_iter().map(|(_, node)| Arc::clone(node)).collect()
+    }
+
+    /// The same tree with another observation in one place: a forged one put back, say.
+    /// As it was where there is no such place.
+    pub fn with_observation(
+        mut self,
+        node: NodeId,
+        index: usize,
+        observation: Observation,
+    ) -> Tree {
+        if let Some(node) = self.nodes.get_mut(&node)
+            && let Some(place) = Arc::make_mut(node).step.observations.get_mut(index)
+        {
+            *place = observation;
+        }
+        self
     }
 
     /// The tree as it was known when `node` had just been made: its path alone, ids kept.

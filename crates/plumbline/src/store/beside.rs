@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::format::{FORMAT, Version};
 use super::reader::{ReadError, check_format, read_lines};
-use super::writer::{WriteError, to_line, write_atomically};
+use super::writer::{WriteError, to_object, write_atomically};
+use super::{checksum, record_contents};
 use crate::import::Origin;
 use crate::{HumanLabel, TaskId};
 
@@ -43,7 +44,7 @@ pub fn write_human(run: &Path, human: &Human) -> Result<(), WriteError> {
             label: Cow::Borrowed(label),
         })
     });
-    write(&run.join("human.jsonl"), [first].into_iter().chain(lines))
+    write(run, "human.jsonl", [first].into_iter().chain(lines))
 }
 
 /// Reads a file of what people said: a run's own `human.jsonl`, or another of its kind.
@@ -69,7 +70,7 @@ pub fn write_origins(run: &Path, origins: &[Origin]) -> Result<(), WriteError> {
     let first = OriginLine::Format { name: Cow::Borrowed(ORIGIN), version: FORMAT };
     let lines =
         origins.iter().map(|o| OriginLine::Trajectory { origin: Cow::Borrowed(o) });
-    write(&run.join("origin.jsonl"), [first].into_iter().chain(lines))
+    write(run, "origin.jsonl", [first].into_iter().chain(lines))
 }
 
 /// Where a run's trajectories came from, in the order they came. Empty if it was not
@@ -110,11 +111,19 @@ pub fn each_origin<E: From<ReadError>>(
 }
 
 fn write<T: Serialize>(
-    path: &Path,
+    run: &Path,
+    file: &str,
     lines: impl Iterator<Item = T>,
 ) -> Result<(), WriteError> {
-    let bytes: Vec<u8> = lines.flat_map(|line| to_line(&line)).collect();
-    write_atomically(path, &bytes)
+    let (mut bytes, mut sum) = (Vec::new(), 0);
+    for line in lines {
+        let mut object = to_object(&line);
+        sum = checksum::seal(&mut object, sum);
+        bytes.extend_from_slice(&object);
+        bytes.push(b'\n');
+    }
+    write_atomically(&run.join(file), &bytes)?;
+    record_contents(run, &[file])
 }
 
 fn read<T: DeserializeOwned>(

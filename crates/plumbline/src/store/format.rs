@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{Digest, Ending, Fault, NodeId, Observation, Proposal, TaskId, Verdict};
 
 /// The version this program writes.
-pub const FORMAT: Version = Version { major: 1, minor: 2 };
+pub const FORMAT: Version = Version { major: 1, minor: 3 };
 
 /// The version of a file's format. A reader accepts its own major version, and minor
 /// versions up to its own: a newer minor may hold what it would drop.
@@ -94,6 +94,10 @@ impl RunHeader {
             .or_else(|| differs("the policy", &self.policy, &other.policy))
             .or_else(|| differs("the seed", &self.seed, &other.seed))
             .or_else(|| differs("samples", &self.samples, &other.samples))
+            .or_else(|| {
+                let of = |header: &RunHeader| header.settings["counterfactual"].clone();
+                differs("the counterfactual", &of(self), &of(other))
+            })
     }
 }
 

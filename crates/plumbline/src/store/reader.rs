@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::checksum;
 use super::format::{
     NodeLine, RunHeader, STEPS, StepsLine, StoredObservation, VERDICTS, VerdictsLine,
     Version,
 };
+use super::header;
 use crate::{
     Digest, Node, Observation, Step, TaskId, Tree, TreeError, Verdict, VerifierId,
 };
@@ -142,21 +144,19 @@ pub(super) fn grow(
 /// Reads what a run is, without its steps.
 pub fn read_header(dir: &Path) -> Result<RunHeader, ReadError> {
     let path = dir.join("run.json");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(ReadError::NotARun { path: dir.to_owned() });
+            if !dir.join("steps.jsonl").exists() {
+                return Err(ReadError::NotARun { path: dir.to_owned() });
+            }
+            let message = "the file is missing, and with it what the steps beside it were \
+                           made with; restore it from a copy";
+            return Err(ReadError::Line { path, line: 1, message: message.to_owned() });
         }
         Err(source) => return Err(ReadError::Io { path, source }),
     };
-    let header: Result<RunHeader, _> = serde_json::from_str(&text);
-    let header = header.map_err(|error| ReadError::Line {
-        path: path.clone(),
-        line: error.line() as u64,
-        message: error.to_string(),
-    })?;
-    check_version(&path, header.format)?;
-    Ok(header)
+    header::from_bytes(&path, &bytes)
 }
 
 /// The verdicts of one verifier on each tree it has judged.
@@ -287,7 +287,7 @@ pub(super) fn check_format(
     check_version(path, version)
 }
 
-fn check_version(path: &Path, found: Version) -> Result<(), ReadError> {
+pub(super) fn check_version(path: &Path, found: Version) -> Result<(), ReadError> {
     if found.is_readable() {
         return Ok(());
     }
@@ -304,7 +304,7 @@ pub(super) struct Line<'b> {
     pub(super) bytes: &'b [u8],
 }
 
-/// Reads a file of JSON lines, each parsed whole.
+/// Reads a file of JSON lines, each parsed whole, as [`each_line`] does.
 pub(super) fn read_lines<T: DeserializeOwned>(
     path: &Path,
     mut each: impl FnMut(T, u64) -> Result<(), ReadError>,
@@ -326,7 +326,7 @@ pub(super) fn parse<T: DeserializeOwned>(
     })
 }
 
-/// Visits the lines of a file. A last line without its end was torn by a crash and is left
+/// Visits the lines of a file, whose checksums it checks if they have some. A last line without its end was torn by a crash and is left
 /// out; it was never acknowledged.
 pub(super) fn each_line(
     path: &Path,
@@ -342,6 +342,8 @@ pub(super) fn each_line(
     let mut reader = BufReader::with_capacity(READ_BYTES, file);
     let mut bytes = Vec::new();
     let (mut number, mut offset) = (0, 0);
+    // The running checksum; `None` in a file whose format has none.
+    let mut sum = None;
     loop {
         bytes.clear();
         let mut bounded = io::Read::take(&mut reader, LINE_BYTES_MAX);
@@ -358,7 +360,29 @@ pub(super) fn each_line(
             }
             return Ok(());
         }
+        let object = &bytes[..bytes.len() - 1];
+        if number == 1 && has_checksums(object) {
+            sum = Some(0);
+        }
+        if let Some(running) = sum {
+            sum = Some(checksum::check(object, running).ok_or_else(|| {
+                let (path, message) = (path.to_owned(), checksum::BROKEN.to_owned());
+                ReadError::Line { path, line: number, message }
+            })?);
+        }
         each(Line { number, offset, bytes: &bytes })?;
         offset += bytes.len() as u64;
     }
+}
+
+/// Whether the lines of a file that begins with this one have checksums: it has one itself, or
+/// is of a format in which it must.
+fn has_checksums(first: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Title {
+        version: Version,
+    }
+    let title: Result<Title, _> = serde_json::from_slice(first);
+    checksum::said(first).is_some()
+        || title.is_ok_and(|title| checksum::is_due(title.version))
 }

@@ -7,10 +7,12 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::contents::{record_contents, resume_contents};
 use super::format::{
     FORMAT, NodeLine, RunHeader, STEPS, StepsLine, StoredObservation, VERDICTS,
     VerdictsLine,
 };
+use super::{checksum, header};
 use crate::{Digest, Event, Node, NodeId, Observation, TaskId, Verdict, VerifierId};
 
 /// Observations whose JSON is longer than this lie in `blobs/`.
@@ -44,6 +46,7 @@ pub enum WriteError {
 /// Writes the steps of a run. Shared by all its trees.
 #[derive(Debug)]
 pub struct RunWriter {
+    dir: PathBuf,
     blobs: PathBuf,
     log: Mutex<Log>,
 }
@@ -59,12 +62,17 @@ impl RunWriter {
         let log = Log::open(dir.join("steps.jsonl"), &line)?;
         let header_path = dir.join("run.json");
         if !header_path.exists() {
-            let mut json =
-                serde_json::to_vec_pretty(header).expect("a header serialises");
-            json.push(b'\n');
-            write_atomically(&header_path, &json)?;
+            write_atomically(&header_path, &header::to_bytes(header))?;
         }
-        Ok(Self { blobs: dir.join("blobs"), log: Mutex::new(log) })
+        resume_contents(dir, "steps.jsonl")?;
+        let (dir, blobs) = (dir.to_owned(), dir.join("blobs"));
+        Ok(Self { dir, blobs, log: Mutex::new(log) })
+    }
+
+    /// Says that all steps are recorded that were to be: from now on it shows if some are
+    /// lost.
+    pub fn finish(&self) -> Result<(), WriteError> {
+        record_contents(&self.dir, &["steps.jsonl"])
     }
 
     /// Appends what happened.
@@ -78,8 +86,8 @@ impl RunWriter {
                 ending: Cow::Borrowed(ending),
             },
         };
-        let bytes = to_line(&line);
-        self.log.lock().expect("nothing panics while it holds this lock").append(&bytes)
+        let object = to_object(&line);
+        self.log.lock().expect("nothing panics while it holds this lock").append(object)
     }
 
     fn line<'a>(
@@ -128,6 +136,8 @@ impl RunWriter {
 /// Writes the verdicts of one verifier on one run.
 #[derive(Debug)]
 pub struct VerdictWriter {
+    run: PathBuf,
+    file: String,
     log: Log,
 }
 
@@ -138,7 +148,15 @@ impl VerdictWriter {
         create_dir(&dir)?;
         let line =
             VerdictsLine::Format { name: Cow::Borrowed(VERDICTS), version: FORMAT };
-        Ok(Self { log: Log::open(dir.join(format!("{verifier}.jsonl")), &line)? })
+        let log = Log::open(dir.join(format!("{verifier}.jsonl")), &line)?;
+        let file = format!("verdicts/{verifier}.jsonl");
+        resume_contents(run, &file)?;
+        Ok(Self { run: run.to_owned(), file, log })
+    }
+
+    /// Says that all verdicts are recorded that were to be.
+    pub fn finish(&self) -> Result<(), WriteError> {
+        record_contents(&self.run, &[&self.file])
     }
 
     /// Appends all verdicts on one tree. `shown` digests what the verifier was shown beside
@@ -150,7 +168,7 @@ impl VerdictWriter {
         shown: Digest,
         verdicts: &[Verdict],
     ) -> Result<(), WriteError> {
-        self.log.append(&to_line(&VerdictsLine::Judged {
+        self.log.append(to_object(&VerdictsLine::Judged {
             task: Cow::Borrowed(task),
             nodes,
             shown,
@@ -161,52 +179,96 @@ impl VerdictWriter {
 
 /// An append-only file of lines, locked while it is open.
 #[derive(Debug)]
-struct Log {
+pub(super) struct Log {
     path: PathBuf,
     file: File,
+    /// The running checksum of its lines; `None` in a file of a format without checksums,
+    /// which goes on as it began.
+    sum: Option<u32>,
     poisoned: bool,
 }
 
 impl Log {
     fn open<T: serde::Serialize>(path: PathBuf, first: &T) -> Result<Self, WriteError> {
-        let error = |source| WriteError::Io { path: path.clone(), source };
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(false).read(true).write(true);
-        let mut file = options.open(&path).map_err(error)?;
+        let file = open_file(&path)?;
         match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(WriteError::Locked { path }),
-            Err(TryLockError::Error(source)) => {
-                return Err(WriteError::Io { path, source });
-            }
+            Ok(()) => Self::begin(path, file, first),
+            Err(TryLockError::WouldBlock) => Err(WriteError::Locked { path }),
+            Err(TryLockError::Error(source)) => Err(WriteError::Io { path, source }),
         }
-        let whole = whole_lines(&mut file).map_err(error)?;
+    }
+
+    /// The same, but waits for whoever has the file open: for files that are open for a
+    /// moment only.
+    pub(super) fn open_when_free<T: serde::Serialize>(
+        path: PathBuf,
+        first: &T,
+    ) -> Result<Self, WriteError> {
+        let file = open_file(&path)?;
+        match file.lock() {
+            Ok(()) => Self::begin(path, file, first),
+            Err(source) => Err(WriteError::Io { path, source }),
+        }
+    }
+
+    fn begin<T: serde::Serialize>(
+        path: PathBuf,
+        mut file: File,
+        first: &T,
+    ) -> Result<Self, WriteError> {
+        let error = |source| WriteError::Io { path: path.clone(), source };
+        let whole = whole_lines(&mut file, u64::MAX).map_err(error)?;
         file.set_len(whole).map_err(error)?;
+        let sum = match whole {
+            0 => Some(0),
+            _ => checksum::said(&last_line(&mut file, whole).map_err(error)?),
+        };
         file.seek(SeekFrom::End(0)).map_err(error)?;
-        let mut log = Self { path, file, poisoned: false };
+        let mut log = Self { path, file, sum, poisoned: false };
         if whole == 0 {
-            log.append(&to_line(first))?;
+            log.append(to_object(first))?;
         }
         Ok(log)
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+    /// Appends an object as a line of its own.
+    pub(super) fn append(&mut self, mut object: Vec<u8>) -> Result<(), WriteError> {
         let path = || self.path.clone();
         if self.poisoned {
             return Err(WriteError::Poisoned { path: path() });
         }
-        if let Err(source) = self.file.write_all(bytes) {
+        let sum = self.sum.map(|sum| checksum::seal(&mut object, sum));
+        object.push(b'\n');
+        if let Err(source) = self.file.write_all(&object) {
             self.poisoned = true;
             return Err(WriteError::Io { path: path(), source });
         }
+        self.sum = sum;
         Ok(())
     }
 }
 
-/// The length of a file up to its last line end, found from the back.
-fn whole_lines(file: &mut File) -> io::Result<u64> {
+fn open_file(path: &Path) -> Result<File, WriteError> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    let file = options.open(path);
+    file.map_err(|source| WriteError::Io { path: path.to_owned(), source })
+}
+
+/// The last line of a file of whole lines, without its end.
+fn last_line(file: &mut File, whole: u64) -> io::Result<Vec<u8>> {
+    let start = whole_lines(file, whole - 1)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut line = Vec::new();
+    file.take(whole - 1 - start).read_to_end(&mut line)?;
+    Ok(line)
+}
+
+/// The length of a file, or of its first `bytes_max` bytes, up to the last line end there;
+/// found from the back.
+fn whole_lines(file: &mut File, bytes_max: u64) -> io::Result<u64> {
     const CHUNK: u64 = 64 * 1024;
-    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut end = file.seek(SeekFrom::End(0))?.min(bytes_max);
     let mut chunk = Vec::new();
     while end > 0 {
         let start = end.saturating_sub(CHUNK);
@@ -241,8 +303,6 @@ fn create_dir(dir: &Path) -> Result<(), WriteError> {
         .map_err(|source| WriteError::Io { path: dir.to_owned(), source })
 }
 
-pub(super) fn to_line<T: serde::Serialize>(line: &T) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec(line).expect("a line serialises");
-    bytes.push(b'\n');
-    bytes
+pub(super) fn to_object<T: serde::Serialize>(line: &T) -> Vec<u8> {
+    serde_json::to_vec(line).expect("a line serialises")
 }
