@@ -1,4 +1,4 @@
-//! `python-grounded@1`: what is claimed was computed from the data.
+//! `python-grounded@2`: what is claimed was computed from the data.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub struct PythonGrounded {
 impl PythonGrounded {
     /// Runs steps again in this world.
     pub fn new(environment: Arc<Environment>) -> Self {
-        let id = VerifierId("python-grounded@1".to_owned());
+        let id = VerifierId("python-grounded@2".to_owned());
         Self { id, prober: Prober::new(environment) }
     }
 }

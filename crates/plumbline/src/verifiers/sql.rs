@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::comparators::Table;
 use crate::query::Query;
 use crate::{
-    Action, Digest, Environment, Episode, Evidence, NodeId, Observation, Task, ToolCall,
-    Tree, VerifierError, VerifierId, fork,
+    Action, Digest, Environment, Episode, Evidence, Gold, NodeId, Observation, Task,
+    ToolCall, Tree, VerifierError, VerifierId, fork,
 };
 
 /// The tool that executes queries.
@@ -137,6 +137,23 @@ impl<'e> Bench<'e> {
             observation.map_err(|error| failed(&self.verifier, error.to_string()))?;
         let result = Digest::of_json(&observation);
         Ok(Some(Tried { observation, evidence: Evidence::Execution { call, result } }))
+    }
+
+    /// Executes a query and what its table is held against, in the order of [`Table::calls`].
+    pub(super) async fn try_beside(
+        &mut self,
+        table: &Table,
+        sql: &str,
+        gold: &Gold,
+    ) -> Result<Option<(Vec<Observation>, Vec<Evidence>)>, VerifierError> {
+        let (mut observed, mut evidence) = (vec![], vec![]);
+        for call in table.calls(sql, gold) {
+            let query = call.args.get("query").and_then(Value::as_str).unwrap_or("");
+            let Some(tried) = self.try_query(query).await? else { return Ok(None) };
+            observed.push(tried.observation);
+            evidence.push(tried.evidence);
+        }
+        Ok(Some((observed, evidence)))
     }
 
     /// The columns of every table and view with their declared types, in lower case.

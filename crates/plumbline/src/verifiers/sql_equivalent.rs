@@ -120,12 +120,9 @@ async fn hold(
     bench: &mut Bench<'_>,
 ) -> Result<Option<Finding>, VerifierError> {
     let Some(query) = &asked.query else { return Ok(None) };
-    let mut observed = vec![];
-    for call in table.calls(asked.sql, gold) {
-        let text = call.args.get("query").and_then(Value::as_str).unwrap_or("");
-        let Some(tried) = bench.try_query(text).await? else { return Ok(None) };
-        observed.push(tried.observation);
-    }
+    let Some((observed, _)) = bench.try_beside(table, asked.sql, gold).await? else {
+        return Ok(None);
+    };
     let before = observed.first().and_then(rows);
     let Some(before) = before.filter(|_| table.compare(gold, &observed).strict) else {
         return Ok(None);

@@ -1,9 +1,8 @@
-//! `sql-result@1`: a query returns what the gold's query returns.
+//! `sql-result@2`: a query returns what the gold's query returns.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use crate::comparators::{Comparator, Table};
 use crate::query::Query;
@@ -32,7 +31,7 @@ pub struct SqlResult {
 impl SqlResult {
     /// For runs in this world.
     pub fn new(environment: Arc<Environment>) -> Self {
-        let id = VerifierId("sql-result@1".to_owned());
+        let id = VerifierId("sql-result@2".to_owned());
         Self { id, environment }
     }
 }
@@ -105,13 +104,10 @@ async fn hold(
     earlier: &[Rows],
     bench: &mut Bench<'_>,
 ) -> Result<Option<(f64, Finding)>, VerifierError> {
-    let (mut observed, mut evidence) = (vec![], vec![]);
-    for call in table.calls(asked.sql, gold) {
-        let query = call.args.get("query").and_then(Value::as_str).unwrap_or("");
-        let Some(tried) = bench.try_query(query).await? else { return Ok(None) };
-        observed.push(tried.observation);
-        evidence.push(tried.evidence);
-    }
+    let Some((observed, evidence)) = bench.try_beside(table, asked.sql, gold).await?
+    else {
+        return Ok(None);
+    };
     let comparison = table.compare(gold, &observed);
     let (value, reason) = (comparison.value, comparison.reason.clone());
     let is_constant = asked.query.as_ref().is_some_and(Query::is_constant);

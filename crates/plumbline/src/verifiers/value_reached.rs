@@ -1,4 +1,4 @@
-//! `value-reached@1`: a step's output holds the gold answer.
+//! `value-reached@2`: a step's output holds the gold answer.
 
 use async_trait::async_trait;
 
@@ -32,7 +32,7 @@ pub struct ValueReached {
 
 impl Default for ValueReached {
     fn default() -> Self {
-        Self { id: VerifierId("value-reached@1".to_owned()) }
+        Self { id: VerifierId("value-reached@2".to_owned()) }
     }
 }
 

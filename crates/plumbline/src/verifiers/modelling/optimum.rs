@@ -1,4 +1,4 @@
-//! `model-optimum@1`: the model comes to the gold's optimum.
+//! `model-optimum@2`: the model comes to the gold's optimum.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ impl ModelVerifier {
     /// one said is neutral. The value is how the two agree: `equivalent`, `reformulated`,
     /// `by luck`, `told` or `repeated`.
     pub fn optimum(environment: Arc<Environment>) -> Self {
-        Self::new("model-optimum@1", Sight::GOLD, find, environment)
+        Self::new("model-optimum@2", Sight::GOLD, find, environment)
     }
 }
 
