@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use plumbline::{Limits, ToolError};
 use wasmtime::{
-    Instance, InstancePre, Linker, Memory, Module, ResourceLimiter, Store, Trap,
-    UpdateDeadline, Val,
+    Instance, InstancePre, Linker, Memory, MemoryType, Module, ResourceLimiter, Store,
+    Trap, UpdateDeadline, Val,
 };
 
 use crate::door::Door;
 use crate::files::Files;
-use crate::memory::{self, Image, Room};
+use crate::memory::{self, Image, Room, Spent};
 use crate::module::{GLOBAL_PREFIX, PAGE_BYTES};
 use crate::world::World;
 use crate::{door, wasi};
+
+/// What the module's memory is called.
+const MEMORY: &str = "memory";
 
 /// An interpreter at rest: all of it. Cloning shares the memory.
 #[derive(Debug, Clone)]
@@ -30,6 +33,7 @@ pub(crate) struct Frozen {
 pub(crate) struct Machine {
     engine: wasmtime::Engine,
     ready: InstancePre<Session>,
+    memory: MemoryType,
     globals: Arc<[String]>,
 }
 
@@ -175,7 +179,10 @@ impl Machine {
             .map(|export| export.name().to_owned())
             .filter(|name| name.starts_with(GLOBAL_PREFIX))
             .collect();
-        Ok(Self { engine, ready, globals })
+        let memory =
+            module.get_export(MEMORY).and_then(|export| export.memory().cloned());
+        let memory = memory.ok_or_else(no_memory)?;
+        Ok(Self { engine, ready, memory, globals })
     }
 
     /// Makes guests that run look whether anybody still waits for them.
@@ -244,10 +251,9 @@ impl Machine {
             }
             Ok(UpdateDeadline::Continue(1))
         });
+        memory::prepare(&frozen.image, &self.memory);
         let instance = self.ready.instantiate(&mut store)?;
-        let memory = instance
-            .get_memory(&mut store, "memory")
-            .ok_or_else(|| wasmtime::Error::msg("the module exports no memory"))?;
+        let memory = instance.get_memory(&mut store, MEMORY).ok_or_else(no_memory)?;
         let missing = frozen.image.bytes().saturating_sub(memory.data_size(&store));
         memory.grow(&mut store, (missing / PAGE_BYTES) as u64)?;
         let image = frozen.image.clone();
@@ -262,6 +268,10 @@ impl Machine {
         let globals = Arc::clone(&self.globals);
         Ok(Live { store, instance, memory, room, image, globals })
     }
+}
+
+fn no_memory() -> wasmtime::Error {
+    wasmtime::Error::msg("the module exports no memory")
 }
 
 fn globals(
@@ -314,14 +324,15 @@ impl Live {
         self.store.data().is_refused
     }
 
-    /// Puts the interpreter to rest. No turn is under way, or was cut short.
-    pub(crate) fn freeze(mut self) -> std::io::Result<Frozen> {
+    /// Puts the interpreter to rest. No turn is under way, or was cut short. What it ran in
+    /// may be used again.
+    pub(crate) fn freeze(mut self) -> std::io::Result<(Frozen, Spent)> {
         let globals = globals(&self.globals, &self.instance, &mut self.store);
         let live = self.memory.data(&self.store);
-        let image = memory::freeze(&self.image, live, self.room)?;
+        let (image, spent) = memory::freeze(&self.image, live, self.room)?;
         let mut world = self.store.into_data().world;
         world.files.settle();
-        Ok(Frozen { image, globals, world })
+        Ok((Frozen { image, globals, world }, spent))
     }
 }
 

@@ -221,7 +221,7 @@ pub(crate) fn begin(
             return Err(PythonError::Engine { message });
         }
     }
-    let Frozen { image, globals, world } =
+    let (Frozen { image, globals, world }, _) =
         live.freeze().map_err(|error| host_error(&error))?;
     let written = world.files.written();
     if world.files.handles() != 1 || !written.is_empty() {

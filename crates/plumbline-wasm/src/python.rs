@@ -84,6 +84,7 @@ struct Sandbox {
     host_tools: HostTools,
     states: States,
     /// Guests that run at once: one a core.
+    cores: usize,
     permits: Arc<Semaphore>,
 }
 
@@ -147,8 +148,8 @@ impl Python {
         };
         let prepared = on_large_stack(|| {
             let (preload, cache) = (&settings.preload, &settings.cache);
-            let mut prepared = prepare(&artefact, preload, cache, progress)?;
-            warm(&mut prepared, artefact.library());
+            let prepared = prepare(&artefact, preload, cache, progress)?;
+            warm(&prepared, artefact.library());
             Ok(prepared)
         })?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -158,6 +159,7 @@ impl Python {
             files,
             host_tools,
             states: States::new(STATES_MAX, settings.states_bytes_max),
+            cores,
             permits: Arc::new(Semaphore::new(cores)),
         };
         Ok(Self { spec, sandbox: Arc::new(sandbox) })
@@ -183,8 +185,9 @@ fn on_large_stack<T: Send>(
     })
 }
 
-/// Finds out what any cell writes to, by running one. Changes nothing but time.
-fn warm(prepared: &mut Prepared, library: &[(String, Pinned)]) {
+/// Runs a cell, so that what it ran in waits for the first that is asked for. Changes nothing
+/// but time.
+fn warm(prepared: &Prepared, library: &[(String, Pinned)]) {
     let limits = Limits::default();
     let files = Files::new(library.iter().cloned(), 0, World::start_ns());
     let Start { image, globals } = prepared.start.clone();
@@ -196,9 +199,9 @@ fn warm(prepared: &mut Prepared, library: &[(String, Pinned)]) {
         return;
     };
     if matches!(live.turn(RUN), Ended::Returned)
-        && let Ok(after) = live.freeze()
+        && let Ok((_, spent)) = live.freeze()
     {
-        prepared.start.image = frozen.image.warmed_by(&after.image);
+        spent.recycle(1);
     }
 }
 
@@ -385,14 +388,21 @@ impl Sandbox {
         live: Live,
         meanwhile: impl FnOnce(),
     ) -> Option<Arc<Frozen>> {
+        let mut spent = None;
         let freeze = || {
-            live.freeze()
-                .inspect_err(|error| {
-                    tracing::warn!(%error, "an interpreter could not be kept");
-                })
-                .ok()
+            let failed = |error: &std::io::Error| {
+                tracing::warn!(%error, "an interpreter could not be kept");
+            };
+            let (frozen, rest) = live.freeze().inspect_err(failed).ok()?;
+            spent = Some(rest);
+            Some(frozen)
         };
-        self.states.put(key, meanwhile, freeze)
+        let kept = self.states.put(key, meanwhile, freeze);
+        // Nobody waits for this any more.
+        if let Some(spent) = spent {
+            spent.recycle(self.cores);
+        }
+        kept
     }
 
     /// The interpreter that a job's cells stand for: kept, or made by running again those

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::sync::Arc;
 
-use wasmtime::Config;
+use wasmtime::{Config, MemoryType};
 
 /// A linear memory, frozen. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -27,11 +27,6 @@ impl Image {
         Ok(Self(bytes.into()))
     }
 
-    /// This image: all of it is copied in any case.
-    pub(crate) fn warmed_by(self, _frozen: &Self) -> Self {
-        self
-    }
-
     /// Writes the contents to a new file.
     pub(crate) fn write_to(&self, mut file: &File) -> io::Result<()> {
         file.write_all(&self.0)
@@ -48,8 +43,20 @@ impl Image {
     }
 }
 
+/// What is left of a live memory that was frozen: nothing, here.
+#[derive(Debug)]
+pub(crate) struct Spent;
+
+impl Spent {
+    /// Drops it.
+    pub(crate) fn recycle(self, _shelf_max: usize) {}
+}
+
 /// Sets an engine up for memories of this kind.
 pub(crate) fn configure(_: &mut Config) {}
+
+/// Prepares for making an image live: there is nothing to prepare here.
+pub(crate) fn prepare(_image: &Image, _of: &MemoryType) {}
 
 /// Makes a memory of the image's length hold what the image holds.
 pub(crate) fn restore(
@@ -62,8 +69,12 @@ pub(crate) fn restore(
 }
 
 /// Freezes a memory that was made from `image`.
-pub(crate) fn freeze(_image: &Image, live: &[u8], _room: Room) -> io::Result<Image> {
-    Image::of_bytes(live)
+pub(crate) fn freeze(
+    _image: &Image,
+    live: &[u8],
+    _room: Room,
+) -> io::Result<(Image, Spent)> {
+    Ok((Image::of_bytes(live)?, Spent))
 }
 
 #[cfg(test)]
@@ -80,8 +91,9 @@ mod tests {
         let room = restore(&image, &mut live, 8).expect("it fits");
         live.extend([5, 6]);
         live[0] = 9;
-        let frozen = freeze(&image, &live, room).expect("room");
-        let image = image.warmed_by(&frozen);
+        prepare(&image, &MemoryType::new(1, None));
+        let (frozen, spent) = freeze(&image, &live, room).expect("room");
+        spent.recycle(1);
         let mut file = tempfile::tempfile().expect("a temporary file");
         frozen.write_to(&file).expect("room");
         file.rewind().expect("a file");

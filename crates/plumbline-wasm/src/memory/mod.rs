@@ -9,6 +9,6 @@ mod copied;
 mod mapped;
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) use copied::{Image, Room, configure, freeze, restore};
+pub(crate) use copied::{Image, Room, Spent, configure, freeze, prepare, restore};
 #[cfg(target_os = "linux")]
-pub(crate) use mapped::{Image, Room, configure, freeze, restore};
+pub(crate) use mapped::{Image, Room, Spent, configure, freeze, prepare, restore};
