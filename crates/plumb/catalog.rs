@@ -83,7 +83,7 @@ pub(crate) fn verifier(
         "python-exception" => Box::new(PythonException::default()),
         "python-silent" => Box::new(PythonSilent::new(Arc::clone(world))),
         "python-grounded" => Box::new(PythonGrounded::new(Arc::clone(world))),
-        "value-reached" => Box::new(ValueReached::default()),
+        "value-reached" => Box::new(ValueReached::new(Arc::clone(world))),
         "model-solvable" => modelling(ModelVerifier::solvable),
         "model-sanity" => modelling(ModelVerifier::sanity),
         "model-optimum" => modelling(ModelVerifier::optimum),

@@ -138,7 +138,7 @@ fn verifier(name: &str, environment: &Arc<Environment>) -> Box<dyn Verifier> {
         "python-exception" => Box::new(PythonException::default()),
         "python-silent" => Box::new(PythonSilent::new(world)),
         "python-grounded" => Box::new(PythonGrounded::new(world)),
-        "value-reached" => Box::new(ValueReached::default()),
+        "value-reached" => Box::new(ValueReached::new(world)),
         "answer-correct" => Box::new(AnswerCorrect::default()),
         _ => panic!("no verifier of Python is called {name}"),
     }

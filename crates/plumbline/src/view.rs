@@ -17,7 +17,9 @@ pub enum View {
     /// right; but where a verdict weighs the others it decides. See
     /// [`labels`](View::labels).
     Propagated,
-    /// As `strict-local`, over verdicts that something executed stands behind.
+    /// As `strict-local`, over verdicts that something executed stands behind; but no step is
+    /// good that any other verdict calls bad, for what was executed may be another's doing: to
+    /// tell that an answer is right a tool may have to execute the gold.
     ExecutionOnly,
     /// As `strict-local`, over labels that at least so many verifiers agree on.
     Consensus(u32),
@@ -80,8 +82,16 @@ impl View {
         for verdict in verdicts.iter().filter(|verdict| self.admits(verdict)) {
             of.entry(verdict.node).or_default().push(verdict);
         }
+        let is_contested = |node: NodeId, label: StepLabel| {
+            self == View::ExecutionOnly
+                && label == StepLabel::Good
+                && verdicts.iter().any(|verdict| {
+                    verdict.node == node && verdict.label == Some(StepLabel::Bad)
+                })
+        };
         let local = |(node, verdicts): (&NodeId, &Vec<&'v Verdict>)| {
-            Some((*node, self.local(verdicts)?))
+            let labelled = self.local(verdicts)?;
+            (!is_contested(*node, labelled.label)).then_some((*node, labelled))
         };
         let mut labels = of.iter().filter_map(local).collect();
         if self == View::Propagated {
@@ -412,6 +422,18 @@ mod tests {
         assert_eq!(read(View::StrictLocal, &tree, &verdicts), "-");
         assert_eq!(read(View::Propagated, &tree, &verdicts), "0");
         assert_eq!(read(View::Online, &tree, &verdicts), "+");
+    }
+
+    #[test]
+    fn what_was_executed_makes_no_step_good_that_another_verdict_condemns() {
+        let tree = tree(&[], "Oslo");
+        let call = ToolCall { id: "c".into(), tool: "solve".into(), args: Value::Null };
+        let evidence = vec![Evidence::Execution { call, result: Digest::of(b"") }];
+        let executed = Verdict { evidence, ..verdict(0, "gold", Some(Good)) };
+        let view = View::ExecutionOnly;
+        assert_eq!(read(view, &tree, std::slice::from_ref(&executed)), "+");
+        let unearned = verdict(0, "unearned", Some(Bad));
+        assert_eq!(read(view, &tree, &[executed, unearned]), ".");
     }
 
     #[test]

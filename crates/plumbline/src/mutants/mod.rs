@@ -153,9 +153,9 @@ fn models(good: Good<'_>) -> Vec<Plan> {
         let node = good.tree.nodes().nth(site).map(|(_, node)| node);
         let solved = node.and_then(|node| node.step.observations.first());
         let optimum = solved.and_then(|solved| solved.data()["objective"].as_f64());
-        let told = optimum.and_then(|optimum| solver::told(&made.args, optimum));
+        let told = optimum.map(|optimum| solver::told(&made.args, optimum));
         for Mutant { class, effect, text } in
-            solver_mutants(&made.args).into_iter().chain(told)
+            solver_mutants(&made.args).into_iter().chain(told.into_iter().flatten())
         {
             let mut actions = good.actions.to_vec();
             actions[site] = call("solve", json!({ "lp": text }));

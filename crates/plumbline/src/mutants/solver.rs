@@ -46,10 +46,10 @@ pub fn solver_mutants(args: &Value) -> Vec<Mutant> {
     mutants
 }
 
-/// The fault `hard-coded`: a model whose optimum is a limit on its objective, with every number
-/// of the true one in rows that limit nothing.
-pub(super) fn told(args: &Value, optimum: f64) -> Option<Mutant> {
-    let program = read(args, &Size::default()).ok()?;
+/// The fault `hard-coded`: models whose optimum is a limit on their objective, or their
+/// objective itself, with every number of the true one in rows that limit nothing.
+pub(super) fn told(args: &Value, optimum: f64) -> Vec<Mutant> {
+    let Ok(program) = read(args, &Size::default()) else { return vec![] };
     let column = |name: &str, cost| Column {
         name: name.to_owned(),
         cost,
@@ -71,13 +71,22 @@ pub(super) fn told(args: &Value, optimum: f64) -> Option<Mutant> {
         let (sign, limit) = (number.signum(), (f64::NEG_INFINITY, number.abs() * 1e4));
         row(format!("n{at}"), vec![(1, sign * number)], limit)
     });
-    let text = lp::write(&Program {
+    let limit = Program {
         sense: program.sense,
         offset: 0.0,
         columns: vec![column("z", 1.0), column("s", 0.0)],
         rows: [told].into_iter().chain(idle).collect(),
-    });
-    Some(Mutant { class: "hard-coded", effect: Effect::Fault, text })
+    };
+    let constant = Program {
+        offset: optimum,
+        columns: vec![column("z", 0.0), column("s", 0.0)],
+        ..limit.clone()
+    };
+    let written = |program| {
+        let text = lp::write(&program);
+        Mutant { class: "hard-coded", effect: Effect::Fault, text }
+    };
+    [limit, constant].map(written).into()
 }
 
 /// A copy for each row that something can be done to, spread over all rows.

@@ -6,11 +6,13 @@
 //! code leaves of the interpreter is not to be trusted, and neither is a report from there:
 //! one that cannot be read is no finding.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::comparators::numbers;
 use crate::{
     Action, Digest, Environment, Evidence, NodeId, Observation, Step, Task, ToolCall,
     Tree, VerifierError, VerifierId, fork,
@@ -50,8 +52,10 @@ pub(super) struct Report {
     pub(super) grounded: u32,
     /// Numbers that stand in outputs which rest on no file.
     pub(super) literals: Vec<String>,
-    /// Some name rests on what a file holds.
-    pub(super) data: bool,
+    /// Answers, `@name[value]`, of which the value stands in the code.
+    pub(super) written: Vec<String>,
+    /// Names of the files in the task's folder that were opened as the cells ran.
+    pub(super) opened: Vec<String>,
     /// Files that were read and then used for nothing but a glance.
     pub(super) unused: Vec<String>,
     /// Names of modules and builtins that were given another meaning.
@@ -116,6 +120,51 @@ impl Prober {
             Probed { evidence: Evidence::Execution { call, result }, report }
         }))
     }
+}
+
+/// What the steps of a path opened as they ran.
+pub(super) struct Opened {
+    pub(super) files: BTreeSet<String>,
+    /// The probes that saw it.
+    pub(super) evidence: Vec<Evidence>,
+}
+
+impl Prober {
+    /// The task's files that were opened up to a step, which is probed with all before it.
+    /// `None` where that is not known of one of them.
+    pub(super) async fn opened(
+        &self,
+        verifier: &VerifierId,
+        task: &Task,
+        tree: &Tree,
+        node: NodeId,
+    ) -> Result<Option<Opened>, VerifierError> {
+        let mut opened = Opened { files: BTreeSet::new(), evidence: vec![] };
+        for (id, node) in tree.path(node) {
+            if cells(&node.step).next().is_none() {
+                continue;
+            }
+            let Some(probed) = self.probe(verifier, task, tree, id).await? else {
+                return Ok(None);
+            };
+            opened.files.extend(probed.report.opened);
+            opened.evidence.push(probed.evidence);
+        }
+        Ok(Some(opened))
+    }
+}
+
+/// The files of a task.
+pub(super) fn files(task: &Task) -> Vec<&str> {
+    let files = task.inputs.get("files").and_then(Value::as_array);
+    files.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// Whether all numbers in some texts stand in the task, or in what earlier steps showed.
+pub(super) fn are_known(texts: &[String], earlier: &[&Step], task: &Task) -> bool {
+    let shown = earlier.iter().flat_map(|step| outputs(step));
+    let known: Vec<f64> = shown.chain([task.prompt.as_str()]).flat_map(numbers).collect();
+    texts.iter().flat_map(|text| numbers(text)).all(|number| known.contains(&number))
 }
 
 /// The cells that a step runs, in order.

@@ -3,14 +3,14 @@ def _plumb_probe(earlier, cells):
 
     `earlier` are the cells that led to this state; they are read, not run.
     """
-    import ast, builtins, contextlib, io, json, re, sys
+    import ast, builtins, contextlib, io, json, os, re, sys
 
     space, out = globals(), sys.stdout
     pandas = sys.modules.get("pandas")
     report = {key: [] for key in (
         "reads", "unused", "literals", "shadowed", "discarded", "chained", "overwritten",
-        "empty", "lost", "exploded", "nan")}
-    report.update(exception=None, looks=True, claims=False, outputs=0, grounded=0, data=False)
+        "empty", "lost", "exploded", "nan", "written", "opened")}
+    report.update(exception=None, looks=True, claims=False, outputs=0, grounded=0)
     LOOKS = set("""head tail sample describe info columns dtypes dtype shape index size ndim
         value_counts unique nunique isna isnull notna duplicated memory_usage keys values
         tolist to_string sum mean any all len list print sorted set type dir read_csv
@@ -38,12 +38,14 @@ def _plumb_probe(earlier, cells):
         return f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "")
 
     def paths(node):
-        """Files that an expression reads. Text written into the code is none, nor is a file
-        that was written before anything was read."""
+        """Files that an expression reads, `?` for one whose name is computed. Text written into
+        the code is none, nor is a file that was written before anything was read."""
         inline = {id(part) for call in ast.walk(node) if isinstance(call, ast.Call)
                   and called(call) in ("StringIO", "BytesIO") for part in ast.walk(call)}
         for call in ast.walk(node):
-            if isinstance(call, ast.Call) and (called(call).startswith("read") or called(call) in (
+            # What a cell defines is known by what stands in it, whatever it is called.
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") not in defined and (
+                    called(call).startswith("read") or called(call) in (
                     "open", "genfromtxt", "loadtxt", "Path", "DictReader")):
                 texts = [arg.value for arg in ast.walk(call) if isinstance(arg, ast.Constant)
                          and isinstance(arg.value, str) and id(arg) not in inline]
@@ -52,6 +54,10 @@ def _plumb_probe(earlier, cells):
                 if called(call) == "open" and {"w", "a", "x"} & set(texts) and not tainted:
                     own.update(found)
                 yield from (name for name in found if name not in own)
+                named = [part for arg in call.args for part in ast.walk(arg)
+                         if isinstance(part, ast.Name) and id(part) not in inline]
+                if not found and named:
+                    yield "?"
 
     # What rests on data: names that were computed from what a file holds.
     tainted, origin, used, defined, own = set(), {}, set(), {}, set()
@@ -78,13 +84,23 @@ def _plumb_probe(earlier, cells):
             if isinstance(part, ast.Constant) and not isinstance(part.value, (bool, type(None))):
                 yield str(part.value)
 
-    def output(node, hit, ours):
+    def output(node, hit, ours, under):
         if ours:
             report["outputs"] += 1
             report["grounded"] += hit
             if not hit:
                 report["literals"] += [t for t in literals(node) if re.search(r"\d", t)]
             report["claims"] |= any("@" in t and "[" in t for t in literals(node))
+            # A value between the brackets that is written there and not put there.
+            spliced = {id(part) for text in ast.walk(node) if isinstance(text, ast.JoinedStr)
+                       for part in ast.walk(text)}
+            for part in ast.walk(node):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str) \
+                        and id(part) not in spliced:
+                    found = re.findall(r"@[^@\[\]]+\[[^\[\]{}%]*\d[^\[\]{}%]*\]", part.value)
+                    # Which of two small numbers is printed may well depend on the data.
+                    report["written"] += [each for each in found
+                                          if not (under and re.search(r"\[-?\d{1,2}\]$", each))]
 
     def follow(body, ours, under=False, top=False):
         for index, node in enumerate(body):
@@ -125,9 +141,9 @@ def _plumb_probe(earlier, cells):
                     used.clear()
                     used.update(spent)
                 if isinstance(call, ast.Call) and called(call) == "print":
-                    output(call, hit, ours)
+                    output(call, hit, ours, under)
                 elif last:
-                    output(call, hit, ours)
+                    output(call, hit, ours, under)
                 elif isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
                     if hit and isinstance(call.func.value, ast.Name):
                         bind(call.func.value, call, True)
@@ -231,8 +247,17 @@ def _plumb_probe(earlier, cells):
             report["looks"] &= looks(tree)
             follow(tree.body, True, top=True)
     report["looks"] &= not report["claims"]
-    report["data"] = bool(tainted)
     report["unused"] = sorted(set().union(*origin.values()) - used) if origin else []
+    opened, running = set(), [False]
+
+    def watch(event, args):
+        if running[0] and event == "open" and isinstance(args[0], (str, bytes)):
+            path = os.path.abspath(os.fsdecode(args[0]))
+            # It is told before it is tried.
+            if path.startswith("/data/") and os.path.isfile(path):
+                opened.add(path.rsplit("/", 1)[-1])
+
+    sys.addaudithook(watch)
     for code in cells:
         before = {k: v for k, v in space.items() if not k.startswith("_")}
         shapes = {k: (len(v), holes(v)) for k, v in before.items() if frame(v)}
@@ -242,12 +267,14 @@ def _plumb_probe(earlier, cells):
             body, last = list(tree.body), None
             if body and isinstance(body[-1], ast.Expr):
                 last = body.pop().value
+            running[0] = True
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
                 exec(compile(ast.Module(body, []), "<cell>", "exec", dont_inherit=True), space)
                 if last is not None:
                     value = eval(compile(ast.Expression(last), "<cell>", "eval", dont_inherit=True), space)
         except BaseException as error:
             report["exception"] = type(error).__name__
+        running[0] = False
         tree = parsed(code)
         pandas = sys.modules.get("pandas")
         if tree is None:
@@ -264,6 +291,7 @@ def _plumb_probe(earlier, cells):
             report["nan"].append(str(value))
         if isinstance(value, str):
             report["nan"] += re.findall(r"@[^@\[\]]+\[(?:nan|NaN|NaT|inf|-inf|None)\]", value)
+    report["opened"] = sorted(opened)
     for key, found in report.items():
         if isinstance(found, list):
             report[key] = [str(each)[:200] for each in found[:20]]

@@ -1,15 +1,17 @@
-//! `value-reached@2`: a step's output holds the gold answer.
+//! `value-reached@3`: a step's output holds the gold answer.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::comparators::{
     Comparator, Comparison, named_values, numbers, parse_number, rounds_to,
 };
-use crate::verifiers::python::outputs;
+use crate::verifiers::python::{Probed, Prober, are_known, files, outputs};
 use crate::verifiers::{Finding, Path, judge_each};
 use crate::{
-    Evidence, Gold, NodeId, Seen, Sight, Step, StepLabel, Tree, Verdict, Verifier,
-    VerifierError, VerifierId, Zero,
+    Environment, Evidence, Gold, NodeId, Seen, Sight, Step, StepLabel, Task, Tree,
+    Verdict, Verifier, VerifierError, VerifierId, Zero,
 };
 
 /// An output with more numbers than this shows a table, in which any number may stand.
@@ -23,16 +25,55 @@ const COMMON_MAX: f64 = 30.0;
 /// Good if all values are printed under their names and right, or if some are printed and
 /// none of these is wrong, or if the output is short and holds every gold number under no
 /// name, rounded as the gold is (whole numbers up to 30 do not count: they stand everywhere
-/// by chance). Neutral if an earlier step showed as much: showing it again brings nothing.
-/// Bad if a value of the gold's is printed under its name, and wrong. The value is the share
-/// of the gold's values that the step shows. Silent on all other steps.
+/// by chance). Neutral if an earlier step showed as much: showing it again brings nothing; and
+/// if it rests on numbers that stand in the code and were nowhere before. Bad if a value of
+/// the gold's is printed under its name, and wrong; or if the task has files and none of them
+/// was opened up to there, which is seen as the cells run again: then it was known beforehand.
+/// The value is the share of the gold's values that the step shows. Silent on all other steps.
 pub struct ValueReached {
     id: VerifierId,
+    prober: Prober,
 }
 
-impl Default for ValueReached {
-    fn default() -> Self {
-        Self { id: VerifierId("value-reached@2".to_owned()) }
+impl ValueReached {
+    /// Runs steps again in this world.
+    pub fn new(environment: Arc<Environment>) -> Self {
+        let id = VerifierId("value-reached@3".to_owned());
+        Self { id, prober: Prober::new(environment) }
+    }
+
+    /// What becomes of a good verdict on a step, seen how it came to the value.
+    async fn earned(
+        &self,
+        verdict: Verdict,
+        tree: &Tree,
+        task: &Task,
+    ) -> Result<Verdict, VerifierError> {
+        let node = verdict.node;
+        if verdict.label != Some(StepLabel::Good) || files(task).is_empty() {
+            return Ok(verdict);
+        }
+        let Some(opened) = self.prober.opened(&self.id, task, tree, node).await? else {
+            return Ok(verdict);
+        };
+        let (label, zero, how, evidence) = if opened.files.is_empty() {
+            let how = "before any file of the task was opened";
+            (StepLabel::Bad, None, how, opened.evidence)
+        } else {
+            let probed = self.prober.probe(&self.id, task, tree, node).await?;
+            let Some(Probed { evidence, report }) = probed else { return Ok(verdict) };
+            let earlier: Vec<&Step> =
+                tree.path(node).into_iter().map(|(_, node)| &node.step).collect();
+            let (_, earlier) = earlier.split_last().expect("a path ends in its node");
+            if report.grounded > 0 || are_known(&report.literals, earlier, task) {
+                return Ok(verdict);
+            }
+            let how = "which rests on numbers in the code";
+            (StepLabel::Neutral, Some(Zero::Unknown), how, vec![evidence])
+        };
+        let reason = format!("{}, {how}", verdict.reason);
+        let evidence = verdict.evidence.into_iter().chain(evidence).collect();
+        Ok(Verdict { label: Some(label), zero, reason, evidence, ..verdict })
     }
 }
 
@@ -77,7 +118,11 @@ impl Verifier for ValueReached {
             }
             Some(finding.resting_on(evidence))
         };
-        Ok(judge_each(self, tree, nodes, seen.task, find))
+        let mut verdicts = Vec::new();
+        for verdict in judge_each(self, tree, nodes, seen.task, find) {
+            verdicts.push(self.earned(verdict, tree, seen.task).await?);
+        }
+        Ok(verdicts)
     }
 }
 

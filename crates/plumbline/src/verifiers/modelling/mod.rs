@@ -7,13 +7,15 @@
 //! ([`compare::aligned`]). Where the two programs have as many columns, two feasible sets are
 //! compared limit by limit: a limit that one has and the other lacks is a difference only if
 //! solving shows that the other goes beyond it, so that another way to say the same is none.
-//! Where they have not, the optima are compared.
+//! Where they have not, the optima are compared, as they are and after numbers of the problem
+//! changed.
 //!
 //! A probe is never bad: a model without an objective, which asks only whether something is
 //! feasible, or one that relaxes an earlier model of the episode, which asks why it came out
 //! as it did.
 
 mod cut_off;
+mod following;
 mod idle;
 mod missing;
 mod objective;
@@ -28,6 +30,7 @@ use serde_json::{Value, json};
 
 use crate::program::compare::{self, Limit, near};
 use crate::program::{Program, Sense, Size, lp, read};
+use crate::verifiers::modelling::following::{Following, following};
 use crate::verifiers::{Finding, Path, verdict};
 use crate::{
     Cost, Digest, Environment, Episode, Evidence, Gold, NodeId, Observation, Scratch,
@@ -186,6 +189,8 @@ struct Beside {
     gain: Option<f64>,
     /// The rest, where both have as many columns.
     difference: Option<Difference>,
+    /// Where the model comes to the optimum in another form: whether that is chance.
+    following: Option<Following>,
 }
 
 /// How two programs over the same columns differ.
@@ -213,6 +218,13 @@ struct Beyond {
     /// The largest activity; infinite where nothing ends it.
     reached: f64,
     evidence: Evidence,
+}
+
+impl Difference {
+    /// Whether the two say so little alike that they cannot be compared limit by limit.
+    fn is_another_form(&self) -> bool {
+        self.scale.is_none() && self.apart > 0.5
+    }
 }
 
 impl Beside {
@@ -263,8 +275,16 @@ async fn beside(
         };
         if gain.abs() <= SAME * optimum.abs().max(1e-2) { 0.0 } else { gain }
     });
+    let is_another = difference.as_ref().is_none_or(Difference::is_another_form);
+    let following = match model.objective() {
+        Some(reached) if is_another && gain == Some(0.0) => {
+            let ours = (&model.program, reached);
+            Some(following(bench, verifier, seen.task, ours, (&gold, optimum)).await?)
+        }
+        _ => None,
+    };
     let gold_evidence = solved.evidence;
-    Ok(Some(Beside { gold, optimum, gold_evidence, gain, difference }))
+    Ok(Some(Beside { gold, optimum, gold_evidence, gain, difference, following }))
 }
 
 fn gold_model(gold: &Gold) -> Option<&Value> {

@@ -1,23 +1,30 @@
-//! `model-optimum@2`: the model comes to the gold's optimum.
+//! `model-optimum@3`: the model comes to the gold's optimum.
 
 use std::sync::Arc;
 
 use crate::program::Program;
 use crate::program::compare::{limits, near};
 use crate::verifiers::Finding;
-use crate::verifiers::modelling::{Beside, Model, ModelVerifier};
+use crate::verifiers::modelling::following::Following;
+use crate::verifiers::modelling::{Beside, Difference, Model, ModelVerifier};
 use crate::{Environment, Sight, Zero};
 
 impl ModelVerifier {
     /// Calls a model good that comes to the optimum of the gold's model, which is solved.
     /// Where both have as many columns they must also allow the same points: a model that
-    /// hits the optimum by luck is neutral; and where they have not, one that is `told` the
-    /// optimum is bad: it has a limit on the objective itself, which the gold has not. What
-    /// misses the optimum is left to `cut-off` and `missing`; one that says what an earlier
-    /// one said is neutral. The value is how the two agree: `equivalent`, `reformulated`,
-    /// `by luck`, `told` or `repeated`.
+    /// hits the optimum by luck is neutral.
+    ///
+    /// Where the two cannot be compared so, numbers of the problem are changed in both, one at
+    /// a time: of those that move the gold's optimum at least half must move the model's. With
+    /// fewer it is neutral, a hit by luck; and with none, though they stand in it, the model is
+    /// `told` its optimum and bad, as is one whose objective is a constant, and one that has a
+    /// limit on the objective itself, which the gold has not.
+    ///
+    /// What misses the optimum is left to `cut-off` and `missing`; a model that says what an
+    /// earlier one said is neutral. The value is how the two agree: `equivalent`,
+    /// `reformulated`, `by luck`, `told` or `repeated`.
     pub fn optimum(environment: Arc<Environment>) -> Self {
-        Self::new("model-optimum@2", Sight::GOLD, find, environment)
+        Self::new("model-optimum@3", Sight::GOLD, find, environment)
     }
 }
 
@@ -27,6 +34,7 @@ fn find(model: &Model<'_>, beside: Option<&Beside>) -> Option<Finding> {
         return None;
     }
     let optimum = beside.optimum;
+    let by_luck = |reason: String| Finding::neutral(Zero::Unknown, "by luck", reason);
     let finding = match &beside.difference {
         _ if model.is_repeated => {
             let reason = format!("an earlier model says the same, and came to {optimum}");
@@ -36,33 +44,55 @@ fn find(model: &Model<'_>, beside: Option<&Beside>) -> Option<Finding> {
             let reason = format!("the model says what the gold says: {optimum}");
             Finding::good("equivalent", reason)
         }
+        _ if is_constant(&model.program) && optimum != 0.0 => {
+            let reason =
+                format!("its objective is the number {optimum}, whatever is done");
+            Finding::bad("told", reason)
+        }
         None if is_told(&model.program, optimum) && !is_told(&beside.gold, optimum) => {
             let reason = format!("it is told by a limit that the optimum is {optimum}");
             Finding::bad("told", reason)
         }
-        // Over other variables nothing but the optimum can be compared.
-        None => {
-            let reason = format!("the model comes to the gold's optimum, {optimum}");
-            Finding::good("reformulated", reason)
+        Some(difference) if !difference.is_another_form() => {
+            by_luck(same_form(difference, optimum))
         }
-        Some(difference) if difference.scale.is_none() && difference.apart > 0.5 => {
-            let reason = format!("in another form it comes to the optimum, {optimum}");
-            Finding::good("reformulated", reason)
-        }
-        Some(difference)
-            if difference.missing.is_empty() && difference.extra.is_empty() =>
-        {
-            let reason =
-                "it allows what the gold allows, with another objective".to_owned();
-            Finding::neutral(Zero::Unknown, "by luck", reason)
-        }
-        Some(_) => {
-            let reason =
-                format!("it comes to {optimum}, and allows other points than the gold");
-            Finding::neutral(Zero::Unknown, "by luck", reason)
-        }
+        _ => match beside.following.as_ref() {
+            Some(Following { moving, shared, followed: 0, .. }) if *shared > 0 => {
+                let reason = format!(
+                    "its optimum, {optimum}, stays when numbers of the problem change that \
+                     stand in it: {moving} of them move the gold's"
+                );
+                Finding::bad("told", reason)
+            }
+            Some(Following { moving, followed, .. }) if followed * 2 < *moving => {
+                by_luck(format!(
+                    "it comes to {optimum}, and of {moving} numbers of the problem that move the \
+                 gold's optimum {followed} move its own"
+                ))
+            }
+            _ => {
+                let reason =
+                    format!("in another form it comes to the optimum, {optimum}");
+                Finding::good("reformulated", reason)
+            }
+        },
     };
-    Some(finding.resting_on(vec![beside.gold_evidence.clone()]))
+    let followed = beside.following.iter().flat_map(|following| &following.evidence);
+    let evidence = [&beside.gold_evidence].into_iter().chain(followed);
+    Some(finding.resting_on(evidence.cloned().collect()))
+}
+
+/// What a model over the gold's variables that is not the gold has from it.
+fn same_form(difference: &Difference, optimum: f64) -> String {
+    match difference.missing.is_empty() && difference.extra.is_empty() {
+        true => "it allows what the gold allows, with another objective".to_owned(),
+        false => format!("it comes to {optimum}, and allows other points than the gold"),
+    }
+}
+
+/// Whether nothing that is decided changes the objective.
+fn is_constant(program: &Program) -> bool {
+    program.columns.iter().all(|column| column.cost == 0.0)
 }
 
 /// Whether a limit says of the objective itself, or a multiple of it, that it ends there.
