@@ -72,6 +72,32 @@ fn check(run: &Path, what: &str, path: &Path, damaged: Option<&[u8]>, whole: &st
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_to_what_is_no_file_of_the_run() {
+    let world = labelled();
+    let place = world.path("runs/a/verdicts/repeat@1.jsonl");
+    let contents = world.path("runs/a/contents.jsonl");
+    let theirs = world.path("theirs.txt");
+    let text = "a line\nand one that does not end";
+    let refused = |why: &str| {
+        let before = fs::read(&contents).expect("the list of contents");
+        world.fails(&["label", "runs/a"], 3, &[why, "repeat@1.jsonl"]);
+        assert_eq!(fs::read(&contents).expect("the list of contents"), before);
+    };
+    fs::write(&theirs, text).expect("a new file");
+    fs::remove_file(&place).expect("the verdicts are there");
+    std::os::unix::fs::symlink(&theirs, &place).expect("a new link");
+    refused("this is a link");
+    assert_eq!(fs::read_to_string(&theirs).expect("theirs"), text);
+    fs::remove_file(&place).expect("the link is there");
+    fs::write(&place, text).expect("a new file");
+    refused("begins otherwise");
+    assert_eq!(fs::read_to_string(&place).expect("theirs"), text);
+    fs::remove_file(&place).expect("it is there");
+    world.ok(&["label", "runs/a"]);
+}
+
 #[test]
 fn damage_in_any_single_place_is_told() {
     let world = labelled();

@@ -89,6 +89,7 @@ impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
         let kind = match &error {
             WriteError::Locked { .. } => Kind::Usage,
+            WriteError::Foreign { .. } => Kind::Input,
             WriteError::Io { .. } | WriteError::Poisoned { .. } => Kind::External,
         };
         Failure::new(kind, error)

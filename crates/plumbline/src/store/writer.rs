@@ -35,6 +35,14 @@ pub enum WriteError {
         /// The file.
         path: PathBuf,
     },
+    /// What stands in the file's place is not one of ours, and nothing is written to it.
+    #[error("{}: this is {what}, not a file of a run; move it away", path.display())]
+    Foreign {
+        /// Where it stands.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// An earlier write failed, so the end of the file is not known to be whole.
     #[error("{}: an earlier write failed", path.display())]
     Poisoned {
@@ -139,6 +147,9 @@ pub struct VerdictWriter {
     run: PathBuf,
     file: String,
     log: Log,
+    /// Whether note was taken that the file is gone on with. Not before something is appended:
+    /// a file that turns out to be damaged is to be measured by what it held.
+    is_resumed: bool,
 }
 
 impl VerdictWriter {
@@ -150,8 +161,7 @@ impl VerdictWriter {
             VerdictsLine::Format { name: Cow::Borrowed(VERDICTS), version: FORMAT };
         let log = Log::open(dir.join(format!("{verifier}.jsonl")), &line)?;
         let file = format!("verdicts/{verifier}.jsonl");
-        resume_contents(run, &file)?;
-        Ok(Self { run: run.to_owned(), file, log })
+        Ok(Self { run: run.to_owned(), file, log, is_resumed: false })
     }
 
     /// Says that all verdicts are recorded that were to be.
@@ -168,6 +178,10 @@ impl VerdictWriter {
         shown: Digest,
         verdicts: &[Verdict],
     ) -> Result<(), WriteError> {
+        if !self.is_resumed {
+            resume_contents(&self.run, &self.file)?;
+            self.is_resumed = true;
+        }
         self.log.append(to_object(&VerdictsLine::Judged {
             task: Cow::Borrowed(task),
             nodes,
@@ -217,6 +231,11 @@ impl Log {
         first: &T,
     ) -> Result<Self, WriteError> {
         let error = |source| WriteError::Io { path: path.clone(), source };
+        let first_line = to_object(first);
+        if !begins_like(&mut file, &first_line).map_err(error)? {
+            let what = "something that begins otherwise";
+            return Err(WriteError::Foreign { path, what });
+        }
         let whole = whole_lines(&mut file, u64::MAX).map_err(error)?;
         file.set_len(whole).map_err(error)?;
         let sum = match whole {
@@ -226,7 +245,7 @@ impl Log {
         file.seek(SeekFrom::End(0)).map_err(error)?;
         let mut log = Self { path, file, sum, poisoned: false };
         if whole == 0 {
-            log.append(to_object(first))?;
+            log.append(first_line)?;
         }
         Ok(log)
     }
@@ -248,7 +267,24 @@ impl Log {
     }
 }
 
+/// Whether a file begins as its first line does, the version aside; or is shorter than that,
+/// for it may be torn there. What does not is somebody else's, and nothing is cut off it.
+fn begins_like(file: &mut File, first: &[u8]) -> io::Result<bool> {
+    const VERSION: &[u8] = b"\"version\"";
+    let ours = first.windows(VERSION.len()).position(|part| part == VERSION);
+    let ours = &first[..ours.expect("the first line of each file says its version")];
+    let mut there = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(ours.len() as u64).read_to_end(&mut there)?;
+    Ok(ours.starts_with(&there))
+}
+
 fn open_file(path: &Path) -> Result<File, WriteError> {
+    // A link leads out of the run, and opening a pipe would wait for its other end.
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        let what = "a link, a folder or a device";
+        return Err(WriteError::Foreign { path: path.to_owned(), what });
+    }
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).read(true).write(true);
     let file = options.open(path);
