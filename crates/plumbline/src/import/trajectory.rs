@@ -300,9 +300,11 @@ fn difference(one: &Gold, two: &Gold) -> String {
     }
     let groups = |gold: &Gold| gold.0.get("groups").cloned().unwrap_or_default();
     let (one, two) = (groups(one), groups(two));
-    match one.get("source") == two.get("source") {
-        true => "gold, though the same right answer,".to_owned(),
-        false => "source (in AgentProcessBench: data_source)".to_owned(),
+    match (one.get("source"), two.get("source")) {
+        (Some(one), Some(two)) if one != two => {
+            "source (in AgentProcessBench: data_source)".to_owned()
+        }
+        _ => "gold, though the same right answer,".to_owned(),
     }
 }
 
