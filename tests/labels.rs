@@ -254,6 +254,9 @@ fn hostile_trajectories_are_refused_by_line_and_leave_nothing_behind() {
         ("\"role\": \"tool\"", "\"role\": 7", "messages.3.role"),
         ("\"query_index\": 7", "\"query_index\": \"x\"", "query_index"),
         ("Who built the Tide Mill?\", \"data", "Who?\", \"data", "another question"),
+        ("\"2\": 1", "\"2\": 1, \"02\": -1", "step_labels.02"),
+        ("\"2\": 1", "\"2\": 1, \"2\": -1", "step_labels.2\" stands twice"),
+        ("\"data_source\": \"mills\"", "\"data_source\": \"x\"", "another source"),
     ] {
         let bad = first.replacen(from, to, 1);
         assert_ne!(bad, first, "{from}");
@@ -262,4 +265,154 @@ fn hostile_trajectories_are_refused_by_line_and_leave_nothing_behind() {
         world.fails(&line, 3, &["bad.jsonl:2", words]);
         assert!(!world.path("bad").exists());
     }
+}
+
+#[test]
+fn labels_of_a_file_are_held_to_what_an_import_takes() {
+    let world = imported();
+    world.ok(&["label", "run"]);
+    let good = samples();
+    let score = ["score", "labels", "run", "--gold", "gold.jsonl"];
+    world.write("gold.jsonl", &good);
+    world.ok(&score);
+    let first = good.lines().next().expect("a record");
+    for (from, to, words) in [
+        ("\"2\": 1", "\"2\": 1, \"3\": 1", "gold.jsonl:1: field \"step_labels.3\" is no"),
+        (
+            "Who built the Tide Mill?\", \"data",
+            "Who?\", \"data",
+            "field \"question\" is not",
+        ),
+        ("\"query_index\": 7, ", "", "gold.jsonl:1: field \"query_index\" is missing"),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good, "{from}");
+        world.write("gold.jsonl", &bad);
+        world.fails(&score, 3, &[words, "; "]);
+    }
+    let opposite = first.replacen("{\"2\": 1, \"4\": 1}", "{\"2\": -1}", 1);
+    world.write("gold.jsonl", &format!("{first}\n{opposite}\n"));
+    world.fails(&score, 3, &["gold.jsonl:2: field \"sample_index\"", "gold.jsonl:1"]);
+    let fit = ["score", "fit", "run", "--gold", "gold.jsonl", "--out", "model.json"];
+    world.fails(&fit, 3, &["gold.jsonl:2: field \"sample_index\""]);
+    let human = world.read("run/human.jsonl");
+    let (title, labels) = human.split_once('\n').expect("a title");
+    for (text, words) in [
+        (human.trim_end().to_owned(), "the line has no end"),
+        (labels.to_owned(), "gold.jsonl:1: the file's first line must say its format"),
+        (format!("{title}\n"), "holds no label of a step"),
+    ] {
+        world.write("gold.jsonl", &text);
+        world.fails(&score, 3, &[words]);
+    }
+    let cut = human.trim_end().rsplit_once('\n').expect("lines").0;
+    world.write("run/human.jsonl", &format!("{cut}\n"));
+    let own = ["score", "labels", "run", "--gold", "run/human.jsonl"];
+    world.fails(&own, 3, &["human.jsonl:6: 1 of 6 lines are lost"]);
+}
+
+#[test]
+fn what_a_judge_published_is_read_strictly() {
+    let world = imported();
+    world.ok(&["label", "run"]);
+    let row = |sample: u32, labels: Value| {
+        json!({"data_source": "mills", "query_index": 7, "sample_index": sample,
+            "step_labels": labels})
+    };
+    let (one, two) = (row(0, json!({"2": 1, "4": null})), row(1, json!({})));
+    let score = ["score", "labels", "run", "--against", "judges", "judges"];
+    world.write_lines("judges/J/mills.jsonl", &[one.clone(), two.clone()]);
+    let table = world.ok(&score);
+    let judge = table.lines().find(|line| line.starts_with("J ")).expect("a row");
+    assert!(judge.trim_end().ends_with("66.7"), "two of three have no label: {judge}");
+    let file = "judges/J/mills.jsonl:2: field ";
+    for (bad, words) in [
+        (row(1, json!({"1": 1})), "\"step_labels.1\" is no assistant message's index"),
+        (row(1, json!({"2": 7})), "\"step_labels.2\" is none of"),
+        (row(1, json!({"2": "good"})), "\"step_labels.2\" is none of"),
+        (row(1, json!(null)), "\"step_labels\" is missing"),
+        (row(0, json!({})), "\"sample_index\" and query_index stand at"),
+    ] {
+        world.write_lines("judges/J/mills.jsonl", &[one.clone(), bad]);
+        world.fails(&score, 3, &[file, words, "; "]);
+    }
+    let mut stranger = two;
+    stranger["query_index"] = json!(1000);
+    world.write_lines("judges/J/mills.jsonl", &[one, stranger]);
+    let stderr = world.plumb(&score).stderr;
+    assert!(stderr.contains("mills.jsonl:2: the run has no trajectory"), "{stderr}");
+}
+
+#[test]
+fn labels_that_are_not_all_there_are_told() {
+    let world = World::new();
+    let other = samples().replace("\"query_index\": 7", "\"query_index\": 8");
+    world.write("apb.jsonl", &(samples() + &other));
+    world.ok(&["import", "agentprocessbench", "apb.jsonl", "--out", "run"]);
+    world.fails(
+        &["score", "labels", "run"],
+        2,
+        &["has no verdicts; run plumb label first"],
+    );
+    world.ok(&["label", "run", "--verifier", "well-formed"]);
+    let score = ["score", "labels", "run"];
+    let whole = world.plumb(&score);
+    assert!(!whole.stderr.contains("not judged"), "{}", whole.stderr);
+    // As a labelling that was killed leaves it.
+    let file = "run/verdicts/well-formed@2.jsonl";
+    let text = world.read(file);
+    let half: Vec<&str> = text.lines().take(2).collect();
+    world.write(file, &(half.join("\n") + "\n"));
+    fs::remove_file(world.path("run/contents.jsonl")).expect("it is there");
+    let told = "1 of 2 tasks not judged by well-formed@2: run plumb label";
+    let stderr = world.plumb(&score).stderr;
+    assert!(stderr.contains(told), "{stderr}");
+    let stderr =
+        world.plumb(&["export", "run", "--format", "prm", "--out", "rows"]).stderr;
+    assert!(stderr.contains(told), "{stderr}");
+}
+
+#[test]
+fn verdicts_that_cannot_be_are_refused_with_a_remedy() {
+    for (from, to, words) in [
+        ("\"verifier\":\"well-formed@2\"", "\"verifier\":\"other@1\"", "verifier\" is"),
+        ("\"reason\"", "\"confidence\":7.0,\"reason\"", "confidence\" is 7e0"),
+        ("\"node\":1,", "\"node\":0,", "node\" is 0 a second time"),
+        ("\"task\":\"q007\"", "\"task\":\"q999\"", "field \"task\" is \"q999\""),
+        ("\"evidence\":[", "\"evidence\":7,\"was\":[", "invalid type"),
+    ] {
+        let world = imported();
+        world.ok(&["label", "run", "--verifier", "well-formed"]);
+        world.forge("run", "verdicts/well-formed@2.jsonl", from, to);
+        let words =
+            ["well-formed@2.jsonl:2: ", words, "delete the file and run plumb label"];
+        world.fails(&["score", "labels", "run"], 3, &words);
+    }
+    let world = imported();
+    world.ok(&["label", "run", "--verifier", "well-formed"]);
+    world.edit("run/verdicts/well-formed@2.jsonl", "\"reason\":\"", "\"reason\":\"!");
+    let words = ["well-formed@2.jsonl:2: ", "or delete the file and run plumb label"];
+    world.fails(&["score", "labels", "run"], 3, &words);
+}
+
+#[test]
+fn an_import_says_where_it_cannot_write() {
+    let world = World::new();
+    world.write("apb.jsonl", &samples());
+    std::os::unix::fs::symlink("nowhere", world.path("out")).expect("a link");
+    let line = ["import", "agentprocessbench", "apb.jsonl", "--out", "out"];
+    world.fails(&line, 2, &["it is a link to what is not there; name a new folder"]);
+    let deep = format!("{{\"a\": {}{}}}\n", "[".repeat(200), "]".repeat(200));
+    world.write("apb.jsonl", &deep);
+    let line = ["import", "agentprocessbench", "apb.jsonl", "--out", "deep"];
+    world.fails(&line, 3, &["apb.jsonl:1: a value lies in", "leave the record out"]);
+}
+
+#[test]
+fn a_judge_that_abstained_has_labelled() {
+    let world = imported();
+    world.write_lines("judge.jsonl", &[json!({ "replies": vec!["Hm."; 20] })]);
+    world.ok(&["label", "run", "--judge", "scripted:judge.jsonl"]);
+    let audited = world.ok(&["audit", "run"]);
+    assert!(audited.contains("all "), "{audited}");
 }

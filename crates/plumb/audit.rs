@@ -10,7 +10,7 @@ use crate::divergence::{describe, to_json};
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::fork::without_forged;
 use crate::import::trajectories;
-use crate::label::{recorded_environment, tasks, unknown_task, verdicts};
+use crate::label::{by_task, judged, recorded_environment, tasks, unknown_task};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
 use crate::recording;
@@ -31,12 +31,7 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
         Some(_) => AuditGround::Tape(&environment),
         None => AuditGround::World(&environment),
     };
-    let verdicts = verdicts(&args.run)?;
-    if verdicts.values().all(Vec::is_empty) {
-        let message =
-            format!("{}: has no verdicts; run plumb label first", args.run.display());
-        return Err(Failure::say(Kind::Usage, message));
-    }
+    let verdicts = by_task(judged(&args.run, &tasks)?);
     let progress = Progress::new("trees audited", recording.trees.len() as u64, json);
     let mut audits: BTreeMap<VerifierId, Audit> = BTreeMap::new();
     let mut first: Option<(Divergence, &Tree)> = None;

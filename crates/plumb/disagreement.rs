@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use plumbline::{Dispute, Ledger, PairAgreement, VerifierId};
 
-use crate::failure::{Blame, Failure, Kind, Result};
-use crate::label::verdicts;
+use crate::failure::{Blame, Kind, Result};
+use crate::label::{labelled, verdicts};
 use crate::recording;
 
 #[derive(Debug, clap::Args)]
@@ -20,12 +20,8 @@ pub(crate) struct DisagreementArgs {
 pub(crate) fn disagreement(args: &DisagreementArgs, json: bool) -> Result<()> {
     // Verdicts alone would do; but those of a damaged run are not to be reported on.
     recording::open(&args.run)?;
+    labelled(&args.run)?;
     let verdicts = verdicts(&args.run)?;
-    if verdicts.values().all(Vec::is_empty) {
-        let message =
-            format!("{}: has no verdicts; run plumb label first", args.run.display());
-        return Err(Failure::say(Kind::Usage, message));
-    }
     let ledger = Ledger::of(&verdicts);
     if json {
         println!("{}", serde_json::to_string(&ledger).blame(Kind::External)?);

@@ -6,7 +6,7 @@ mod files;
 mod header;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use plumbline::export::{
     Advantages, Format, Group, Rewards, Rows, Settings, Zeros, agent_process_bench,
@@ -22,7 +22,9 @@ use serde_json::Value;
 
 use crate::failure::{Failure, Kind, Result};
 use crate::import::trajectories::source;
-use crate::label::{environment_of, named, tasks_of, unknown_task, view};
+use crate::label::{
+    environment_of, known_task, named, tasks_of, unknown_task, view, warn_of_missing,
+};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
 use crate::recording::warn_of_losses;
@@ -124,6 +126,7 @@ pub(crate) async fn export(args: &ExportArgs, json: bool) -> Result<()> {
         names => Some(named(&args.run, names)?),
     };
     let run = Run::open(args, &index, view, only, json).await?;
+    run.check_verdicts(&args.run)?;
     let mut tally = Tally::default();
     let mut files = Files::create(&args.out, args.format)?;
     if run.goes_back() {
@@ -191,6 +194,25 @@ impl<'r> Run<'r> {
         };
         let format = args.format;
         Ok(Self { index, format, view, only, tasks, gold, environment })
+    }
+
+    /// Refuses verdicts on tasks that the run is not of, and says what verifiers have not
+    /// judged, where labels are read off verdicts.
+    fn check_verdicts(&self, run: &Path) -> Result<()> {
+        if self.view.is_none() {
+            return Ok(());
+        }
+        let chosen =
+            |id: &VerifierId| self.only.as_ref().is_none_or(|only| only.contains(id));
+        for (verifier, judged) in self.index.judged().filter(|(id, _)| chosen(id)) {
+            for (task, line) in &judged {
+                known_task(run, verifier, task, *line, &self.tasks)?;
+            }
+            let tasks: Vec<&TaskId> = self.index.tasks().collect();
+            let is_judged = |task: &TaskId| judged.contains_key(task);
+            warn_of_missing(verifier, tasks.into_iter(), is_judged, &self.gold);
+        }
+        Ok(())
     }
 
     /// Whether the run holds chats that were imported and chats are asked for: they go out as

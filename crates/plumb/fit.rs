@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use plumbline::Sight;
 use plumbline::fusion::{self, Fusion};
-use plumbline::store::read_origins;
 use serde_json::json;
 
-use crate::failure::{Blame, Failure, Kind, Result};
+use crate::failure::{Blame, Failure, Kind, Result, at};
 use crate::label::tasks;
 use crate::manifest::EnvironmentFolder;
+use crate::ratings::Rated;
 use crate::recording;
-use crate::score::{human, steps};
+use crate::score::steps;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct FitArgs {
@@ -40,7 +40,8 @@ pub(crate) fn fit(args: &FitArgs, as_json: bool) -> Result<()> {
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let gold = folder.gold()?;
-    let human = human(&args.run, args.gold.as_deref(), &read_origins(&args.run)?)?;
+    let rated = Rated { run: &args.run, recording: &recording, tasks: &tasks };
+    let human = rated.human(args.gold.as_deref())?;
     let mut examples = Vec::new();
     for (id, tree) in &recording.trees {
         let (Some(task), Some(labels)) = (tasks.get(id), human.get(id)) else { continue };
@@ -54,9 +55,7 @@ pub(crate) fn fit(args: &FitArgs, as_json: bool) -> Result<()> {
         examples.extend(fusion::examples(tree, task, gold, &steps(labels)));
     }
     let fusion = fusion::fit(&examples, sight).blame(Kind::Input)?;
-    std::fs::write(&args.out, fusion.to_json()).map_err(|error| {
-        Failure::say(Kind::Usage, format!("{}: {error}", args.out.display()))
-    })?;
+    std::fs::write(&args.out, fusion.to_json()).map_err(at(&args.out))?;
     print(&fusion, args, as_json);
     Ok(())
 }

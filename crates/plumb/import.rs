@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::failure::{Failure, Kind, Result};
 use crate::import::files::Staging;
+pub(crate) use crate::import::files::each_record;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
@@ -135,6 +136,7 @@ impl From<ImportError> for Failure {
             ImportError::Read { source, .. } => kind_of(source),
             ImportError::Empty { .. }
             | ImportError::Json { .. }
+            | ImportError::TooDeep { .. }
             | ImportError::TooLong { .. }
             | ImportError::Field { .. } => Kind::Input,
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
-use plumbline::store::{Recording, RunHeader, VerdictWriter, read_verdicts};
+use plumbline::store::{Judged, Recording, RunHeader, VerdictWriter, read_verdicts};
 use plumbline::{
     Digest, Environment, Gold, Limits, NodeId, StepLabel, Task, TaskId, Tree, Verdict,
     Verifier, VerifierError, VerifierId, View,
@@ -23,6 +23,9 @@ pub(crate) const TREES_AT_ONCE: usize = 8;
 
 /// Every verdict of a run, by task.
 pub(crate) type Verdicts = BTreeMap<TaskId, Vec<Verdict>>;
+
+/// What each verifier has made of a run's trees.
+pub(crate) type JudgedBy = BTreeMap<VerifierId, Judged>;
 
 pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
     let view: View = view(&args.view)?;
@@ -49,13 +52,13 @@ pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
     for verifier in &verifiers {
         judge(verifier.as_ref(), &args.run, &recording, &tasks, &gold, json).await?;
     }
-    let verdicts = verdicts(&args.run)?;
+    let verdicts = by_task(judged(&args.run, &tasks)?);
     print(&recording, &tasks, &verdicts, &verifiers, view, json);
     Ok(())
 }
 
 /// What became of one tree.
-enum Judged<'r> {
+enum Outcome<'r> {
     /// It had been judged as it is.
     Known,
     /// There is no gold, and the verifier needs some.
@@ -84,10 +87,10 @@ async fn judge(
         let shown = Digest::of_json(&(task, gold.filter(|_| verifier.sight().gold)));
         let known = judged.get(id);
         if known.is_some_and(|known| known.nodes == nodes && known.shown == shown) {
-            return Ok::<_, Failure>(Judged::Known);
+            return Ok::<_, Failure>(Outcome::Known);
         }
         if gold.is_none() && verifier.sight().gold {
-            return Ok(Judged::Ungraded);
+            return Ok(Outcome::Ungraded);
         }
         let verdicts = plumbline::label(verifier, task, gold, tree).await;
         let verdicts = verdicts.map_err(|error| {
@@ -97,7 +100,7 @@ async fn judge(
             };
             Failure::new(kind, error)
         })?;
-        Ok(Judged::New { id, nodes, shown, verdicts })
+        Ok(Outcome::New { id, nodes, shown, verdicts })
     });
     // Verifiers that wait for a model wait for several trees at once; the order of the
     // verdicts is that of the trees all the same.
@@ -105,9 +108,9 @@ async fn judge(
     let mut done = 0;
     while let Some(judged) = judging.next().await {
         match judged? {
-            Judged::Known => {}
-            Judged::Ungraded => ungraded += 1,
-            Judged::New { id, nodes, shown, verdicts } => {
+            Outcome::Known => {}
+            Outcome::Ungraded => ungraded += 1,
+            Outcome::New { id, nodes, shown, verdicts } => {
                 writer.append(id, nodes, shown, &verdicts)?;
             }
         }
@@ -197,29 +200,124 @@ pub(crate) fn view(name: &str) -> Result<View> {
 
 /// Every verdict that lies beside a run's steps, whoever gave it.
 pub(crate) fn verdicts(run: &Path) -> Result<Verdicts> {
-    let mut all = Verdicts::new();
+    let mut all = JudgedBy::new();
     for verifier in plumbline::store::verifiers(run)? {
-        for (task, judged) in read_verdicts(run, &verifier)? {
-            all.entry(task).or_default().extend(judged.verdicts);
+        let judged = read_verdicts(run, &verifier)?;
+        all.insert(verifier, judged);
+    }
+    Ok(by_task(all))
+}
+
+/// What every verifier has made of a run of these tasks. That none has is an error: nothing
+/// could be said of its labels.
+pub(crate) fn judged(run: &Path, tasks: &BTreeMap<TaskId, Task>) -> Result<JudgedBy> {
+    let mut all = JudgedBy::new();
+    for verifier in labelled(run)? {
+        let judged = read_verdicts(run, &verifier)?;
+        for (task, tree) in &judged {
+            known_task(run, &verifier, task, tree.line, tasks)?;
         }
+        all.insert(verifier, judged);
     }
     Ok(all)
 }
 
-/// The verdicts of the verifiers named; of all there are where none is. Those that were named
+/// The verifiers that have judged a run; an error if there are none.
+pub(crate) fn labelled(run: &Path) -> Result<Vec<VerifierId>> {
+    let verifiers = plumbline::store::verifiers(run)?;
+    if verifiers.is_empty() {
+        let message =
+            format!("{}: has no verdicts; run plumb label first", run.display());
+        return Err(Failure::say(Kind::Usage, message));
+    }
+    Ok(verifiers)
+}
+
+/// Refuses a line of verdicts on a task that the run is not of.
+pub(crate) fn known_task(
+    run: &Path,
+    verifier: &VerifierId,
+    task: &TaskId,
+    line: u64,
+    tasks: &BTreeMap<TaskId, Task>,
+) -> Result<()> {
+    if tasks.contains_key(task) {
+        return Ok(());
+    }
+    let file = run.join("verdicts").join(format!("{verifier}.jsonl"));
+    let message = format!(
+        "{}:{line}: field \"task\" is {:?}, which is no task of the run; delete the file and \
+         run plumb label, which makes it again",
+        file.display(),
+        task.0
+    );
+    Err(Failure::say(Kind::Input, message))
+}
+
+/// The verdicts of all verifiers, by task.
+pub(crate) fn by_task(judged: JudgedBy) -> Verdicts {
+    let mut all = Verdicts::new();
+    for (task, judged) in judged.into_values().flatten() {
+        all.entry(task).or_default().extend(judged.verdicts);
+    }
+    all
+}
+
+/// Says of which tasks verifiers have not judged every step: they were interrupted, or the run
+/// has grown since. Silence there is no abstention.
+pub(crate) fn warn_of_unjudged(
+    judged: &JudgedBy,
+    recording: &Recording,
+    gold: &BTreeMap<TaskId, Gold>,
+) {
+    for (verifier, judged) in judged {
+        let whole = |task: &TaskId| {
+            let nodes = recording.trees[task].len();
+            judged.get(task).is_some_and(|of| of.nodes as usize >= nodes)
+        };
+        warn_of_missing(verifier, recording.trees.keys(), whole, gold);
+    }
+}
+
+/// The same of one verifier, given which tasks it has judged. Those without gold are passed
+/// over by a verifier that needs some: they count only where it has judged one of them.
+pub(crate) fn warn_of_missing<'t>(
+    verifier: &VerifierId,
+    tasks: impl Iterator<Item = &'t TaskId> + Clone,
+    is_judged: impl Fn(&TaskId) -> bool,
+    gold: &BTreeMap<TaskId, Gold>,
+) {
+    let needs_gold =
+        !tasks.clone().any(|task| !gold.contains_key(task) && is_judged(task));
+    let due = tasks.filter(|task| !needs_gold || gold.contains_key(*task));
+    let (all, missing) = due.fold((0, 0), |(all, missing), task| {
+        (all + 1, missing + u64::from(!is_judged(task)))
+    });
+    if missing > 0 {
+        eprintln!(
+            "warning: {missing} of {all} tasks not judged by {verifier}: run plumb label"
+        );
+    }
+}
+
+/// What the verifiers named have made of a run; all there are where none is named. Those that were named
 /// and that the view cannot use are an error: to leave them out silently would give something
 /// else than was asked for.
-pub(crate) fn chosen(run: &Path, names: &[String], view: View) -> Result<Verdicts> {
-    let mut all = verdicts(run)?;
+pub(crate) fn chosen(
+    run: &Path,
+    mut judged: JudgedBy,
+    names: &[String],
+    view: View,
+) -> Result<JudgedBy> {
     if names.is_empty() {
-        return Ok(all);
+        return Ok(judged);
     }
     let named = named(run, names)?;
-    for own in all.values_mut() {
-        own.retain(|verdict| named.contains(&verdict.verifier));
-        view.require(own).blame(Kind::Usage)?;
+    judged.retain(|verifier, _| named.contains(verifier));
+    for tree in judged.values().flat_map(Judged::values) {
+        view.require(&tree.verdicts).blame(Kind::Usage)?;
     }
-    Ok(all)
+    Ok(judged)
 }
 
 /// The verifiers that these names mean, among those that have judged a run.

@@ -19,6 +19,7 @@ mod label;
 mod manifest;
 mod mutants;
 mod progress;
+mod ratings;
 mod recording;
 mod regenerate;
 mod replay;

@@ -1,24 +1,23 @@
 //! `plumb score`: measures what labels are worth.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use plumbline::fusion::{self, Fusion};
-use plumbline::import::Origin;
-use plumbline::store::{Human, Recording, read_human, read_origins};
+use plumbline::fusion::{self, Fusion, FusionVerifier};
+use plumbline::store::{Human, Recording, read_human};
 use plumbline::{
     Agreement, Gold, HumanLabel, Interval, Labelled, MistakeAgreement, NodeId,
-    Prediction, Rated, StepLabel, Task, TaskId, View,
+    Prediction, Rated, StepLabel, Task, TaskId, Verifier, View,
 };
 use serde_json::{Value, json};
 
 use crate::disagreement::{DisagreementArgs, disagreement};
 use crate::failure::{Failure, Kind, Result};
 use crate::fit::{FitArgs, fit};
-use crate::label::{Verdicts, chosen, tasks, view};
-use crate::manifest::{EnvironmentFolder, read_jsonl};
+use crate::label::{Verdicts, by_task, chosen, judged, tasks, view, warn_of_unjudged};
+use crate::manifest::EnvironmentFolder;
 use crate::mutants::{MutantsArgs, mutants};
+use crate::ratings::{self, Predictions};
 use crate::recording;
 
 /// Seed of the resampling, so that the same run gives the same intervals.
@@ -70,16 +69,21 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
     let recording = recording::open(&args.run)?;
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
-    let origins = read_origins(&args.run)?;
     let gold = folder.gold()?;
-    let human = human(&args.run, args.gold.as_deref(), &origins)?;
-    let verdicts = chosen(&args.run, &args.verifiers, view)?;
+    let run = &args.run;
+    let others = ratings::Rated { run, recording: &recording, tasks: &tasks };
+    let human = others.human(args.gold.as_deref())?;
+    let judged = chosen(run, judged(run, &tasks)?, &args.verifiers, view)?;
+    warn_of_unjudged(&judged, &recording, &gold);
+    let verdicts = by_task(judged);
     let (predictions, left_out) = predictions(&recording, &tasks, &verdicts, view);
     let rated = rated(&recording, &human, &predictions);
     let mut table = Table::default();
     if let Some(agreement) = Agreement::of(&rated, SEED) {
         table.rows.push((format!("view {view}"), agreement));
-        table.rows.extend(cross_validated(view, &recording, &tasks, &gold, &human));
+        table
+            .rows
+            .extend(cross_validated(view, &verdicts, &recording, &tasks, &gold, &human));
         for constant in BTreeSet::from([StepLabel::Good, Rated::majority(&rated)]) {
             let rows = Rated::constant(&rated, constant);
             let agreement = Agreement::of(&rows, SEED).expect("the same steps");
@@ -88,7 +92,7 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
         match args.against.as_slice() {
             [] => {}
             [what, dir] if what.as_os_str() == "judges" => {
-                table.judges(dir, &recording, &human, &origins)?;
+                table.judges(dir, &others, &human)?;
             }
             _ => {
                 let message = "--against takes the word judges and their folder";
@@ -137,6 +141,7 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
 /// did on questions they had not seen: the figure to hold against others.
 fn cross_validated(
     view: View,
+    verdicts: &Verdicts,
     recording: &Recording,
     tasks: &BTreeMap<TaskId, Task>,
     gold: &BTreeMap<TaskId, Gold>,
@@ -147,6 +152,12 @@ fn cross_validated(
         View::Online => Fusion::online(),
         View::StrictLocal | View::ExecutionOnly | View::Consensus(_) => return None,
     };
+    // Where it has not labelled the run, its figure is no other reading of the row above.
+    let model = FusionVerifier::new(fusion.clone());
+    let mut said = verdicts.values().flatten().map(|verdict| &verdict.verifier);
+    if !said.any(|verifier| verifier == model.id()) {
+        return None;
+    }
     let mut examples = Vec::new();
     for (id, tree) in &recording.trees {
         let (Some(task), Some(labels)) = (tasks.get(id), human.get(id)) else { continue };
@@ -170,8 +181,10 @@ pub(crate) fn agreement(
     let recording = recording::open(run)?;
     let folder = EnvironmentFolder::of_run(run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
-    let human = human(run, None, &[])?;
-    let verdicts = chosen(run, verifiers, view)?;
+    let human = read_human(&run.join("human.jsonl"))?;
+    let judged = chosen(run, judged(run, &tasks)?, verifiers, view)?;
+    warn_of_unjudged(&judged, &recording, &folder.gold()?);
+    let verdicts = by_task(judged);
     let (predictions, _) = predictions(&recording, &tasks, &verdicts, view);
     Ok(Agreement::of(&rated(&recording, &human, &predictions), SEED))
 }
@@ -199,39 +212,6 @@ fn predictions(
         predictions.extend(labels.into_iter().map(prediction));
     }
     (predictions, left_out)
-}
-
-/// What a labeller says, by step.
-type Predictions = BTreeMap<(TaskId, NodeId), Prediction>;
-
-/// Labels by people: a run's own, or those of a file.
-pub(crate) fn human(
-    run: &Path,
-    gold: Option<&Path>,
-    origins: &[Origin],
-) -> Result<Human> {
-    let Some(file) = gold else {
-        return Ok(read_human(&run.join("human.jsonl"))?);
-    };
-    let first = crate::manifest::read(file)?;
-    if first.lines().next().is_some_and(|line| line.contains("\"plumbline.human\"")) {
-        return Ok(read_human(file)?);
-    }
-    let mut human = Human::new();
-    let sources = by_key(origins);
-    for (line, row) in read_jsonl::<Value>(file)? {
-        let found = key(&row).and_then(|key| sources.get(&key));
-        let Some(origin) = found else { continue };
-        let of = human.entry(origin.task.clone()).or_default();
-        for (node, label) in labels_of(&row, origin) {
-            let label = label.ok_or_else(|| {
-                let message = "field \"step_labels\": labels are -1, 0 and 1";
-                Failure::say(Kind::Input, format!("{}:{line}: {message}", file.display()))
-            })?;
-            of.push(HumanLabel::Step { node, label });
-        }
-    }
-    Ok(human)
 }
 
 /// The step labels of a tree by people.
@@ -298,73 +278,25 @@ fn mistakes(
     }))
 }
 
-/// What AgentProcessBench names a trajectory by.
-type Key = (String, u64, u64);
-
-fn key(record: &Value) -> Option<Key> {
-    let number = |name: &str| record.get(name).and_then(Value::as_u64);
-    let source = record.get("data_source").and_then(Value::as_str).unwrap_or("");
-    Some((source.to_owned(), number("query_index")?, number("sample_index")?))
-}
-
-fn by_key(origins: &[Origin]) -> BTreeMap<Key, &Origin> {
-    let pair = |origin| {
-        let Origin { rest, .. }: &Origin = origin;
-        Some((key(rest.get("record")?)?, origin))
-    };
-    origins.iter().filter_map(pair).collect()
-}
-
-/// A record's step labels by our steps; a label that is no label is `None`.
-fn labels_of(row: &Value, origin: &Origin) -> Vec<(NodeId, Option<StepLabel>)> {
-    let labels = row.get("step_labels").and_then(Value::as_object);
-    let mut found = Vec::new();
-    for (index, node) in &origin.messages {
-        let label = labels.and_then(|labels| labels.get(&index.to_string()));
-        let label = label.map(|label| label.as_i64().and_then(StepLabel::from_number));
-        found.extend(label.map(|label| (*node, label)));
-    }
-    found
-}
-
 #[derive(Default)]
 struct Table {
     rows: Vec<(String, Agreement)>,
 }
 
 impl Table {
-    /// Adds a row for each judge that labelled this run's trajectories, best first. A step or
-    /// trajectory that a judge left out is an abstention.
+    /// Adds a row for each judge that labelled this run's trajectories, best first.
     fn judges(
         &mut self,
         dir: &Path,
-        recording: &Recording,
+        run: &ratings::Rated<'_>,
         human: &Human,
-        origins: &[Origin],
     ) -> Result<()> {
-        let sources = by_key(origins);
         let mut rows = Vec::new();
-        for judge in entries(dir)?.into_iter().filter(|path| path.is_dir()) {
-            let mut predictions = Predictions::new();
-            for file in entries(&judge)? {
-                if file.extension().is_none_or(|extension| extension != "jsonl") {
-                    continue;
-                }
-                for (_, row) in read_jsonl::<Value>(&file)? {
-                    let found = key(&row).and_then(|key| sources.get(&key));
-                    let Some(origin) = found else { continue };
-                    for (node, label) in labels_of(&row, origin) {
-                        let prediction = Prediction { label, confidence: None };
-                        predictions.insert((origin.task.clone(), node), prediction);
-                    }
-                }
-            }
+        for (name, predictions) in run.judges(dir)? {
             if predictions.is_empty() {
                 continue;
             }
-            let name =
-                judge.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let rated = rated(recording, human, &predictions);
+            let rated = rated(run.recording, human, &predictions);
             rows.extend(Agreement::of(&rated, SEED).map(|agreement| (name, agreement)));
         }
         if rows.is_empty() {
@@ -472,22 +404,4 @@ fn print_mistakes(mistakes: &MistakeAgreement, paths: &[(TaskId, Vec<NodeId>, No
         "a step at random                    {:>5.1}",
         100.0 * chance / *trajectories as f64
     );
-}
-
-/// What lies in a folder, in order.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
-    let fail = |error: std::io::Error| {
-        let kind = match error.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
-                Kind::Input
-            }
-            _ => Kind::External,
-        };
-        Failure::say(kind, format!("{}: {error}", dir.display()))
-    };
-    let entries = fs::read_dir(dir).map_err(fail)?;
-    let mut paths: Vec<PathBuf> =
-        entries.map(|entry| Ok(entry.map_err(fail)?.path())).collect::<Result<_>>()?;
-    paths.sort();
-    Ok(paths)
 }

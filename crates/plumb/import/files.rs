@@ -32,6 +32,9 @@ impl Staging {
         let Some(name) = out.file_name() else {
             return Err(usage("not a folder to make"));
         };
+        if fs::symlink_metadata(out).is_ok_and(|it| it.is_symlink()) && !out.exists() {
+            return Err(usage("it is a link to what is not there"));
+        }
         match fs::read_dir(out) {
             Ok(entries) => {
                 if entries.count() > 0 {
@@ -62,13 +65,26 @@ impl Staging {
     }
 
     pub(super) fn finish(self) -> Result<()> {
+        let fail = |error: io::Error| match error.kind() {
+            // It was free when this began.
+            io::ErrorKind::DirectoryNotEmpty
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists => {
+                let message = format!(
+                    "--out {}: somebody else has made it meanwhile; name another folder",
+                    self.out.display()
+                );
+                Failure::say(Kind::Usage, message)
+            }
+            _ => at(&self.out)(error),
+        };
         match fs::remove_dir(&self.out) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(at(&self.out)(error));
+                return Err(fail(error));
             }
             _ => {}
         }
-        fs::rename(&self.dir, &self.out).map_err(at(&self.out))
+        fs::rename(&self.dir, &self.out).map_err(fail)
     }
 }
 

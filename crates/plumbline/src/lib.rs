@@ -72,6 +72,7 @@ mod human;
 mod label;
 mod limits;
 mod python_json;
+mod repeated_key;
 mod scratch;
 mod step;
 mod task;

@@ -66,6 +66,13 @@ pub struct Comparison {
 #[error("field \"comparator\": {0}")]
 pub struct ComparatorError(String);
 
+impl ComparatorError {
+    /// What is wrong with the field, for whoever names it in full.
+    pub(crate) fn problem(&self) -> String {
+        format!("names no comparator: {}", self.0)
+    }
+}
+
 impl Comparator {
     /// The comparator that a gold names; [`Text`] if it names none.
     pub fn of(gold: &Gold) -> Result<Self, ComparatorError> {

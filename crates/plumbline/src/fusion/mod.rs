@@ -140,6 +140,9 @@ pub enum FusionError {
          fit it again with `plumb score fit`"
     )]
     Format(String),
+    /// It has no term, and so would say the same of every step.
+    #[error("the artefact's field terms is empty; fit it again with `plumb score fit`")]
+    NoTerms,
     /// It reads a feature that does not exist or that its sight does not show.
     #[error("the artefact reads the feature {name:?}, which {problem}; fit it again")]
     Feature {
@@ -149,7 +152,7 @@ pub enum FusionError {
         problem: &'static str,
     },
     /// A number in it is out of range.
-    #[error("the artefact's field {field} is out of range: {value}; fit it again")]
+    #[error("the artefact's field {field} is out of range: {value:e}; fit it again")]
     Range {
         /// The field.
         field: &'static str,
@@ -183,9 +186,13 @@ impl Fusion {
 
     /// Reads an artefact, which may come from anywhere.
     pub fn parse(json: &str) -> Result<Self, FusionError> {
+        let json = json.strip_prefix('\u{feff}').unwrap_or(json);
         let fusion: Fusion = serde_json::from_str(json)?;
         if fusion.format != FORMAT {
             return Err(FusionError::Format(fusion.format));
+        }
+        if fusion.terms.is_empty() {
+            return Err(FusionError::NoTerms);
         }
         for term in &fusion.terms {
             if let Reads::Feature { name } = &term.reads {

@@ -160,6 +160,7 @@ fn a_hostile_artefact_is_refused() {
         ("\"declines\"", "\"agreement\"", "needs gold"),
         ("\"declines\"", "\"charm\"", "does not exist"),
         ("\"neutral_cost\": 1.5", "\"neutral_cost\": -1.5", "out of range"),
+        ("\"neutral_cost\": 1.5", "\"neutral_cost\": 1e300", "out of range: 1e300;"),
         ("\"sharpness\"", "\"bluntness\"", "plumb score fit"),
     ] {
         assert!(json.contains(from), "{from}");
@@ -167,6 +168,12 @@ fn a_hostile_artefact_is_refused() {
             Fusion::parse(&json.replacen(from, to, 1)).expect_err("it is refused");
         assert!(error.to_string().contains(expect), "{error}");
     }
+    let mut empty = Fusion::online();
+    empty.terms.clear();
+    let error = Fusion::parse(&empty.to_json()).expect_err("it says nothing");
+    assert!(error.to_string().contains("terms is empty"), "{error}");
+    let marked = Fusion::parse(&format!("\u{feff}{json}"));
+    assert_eq!(marked.expect("as other files are read"), Fusion::online());
 }
 
 #[test]

@@ -3,11 +3,13 @@
 //! `query_index` names the task and `sample_index` the branch. `step_labels` maps the index
 //! of an assistant message to −1, 0 or 1; `final_label` is on the whole.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::chat::{self, Chat};
-use super::record::{Field, Record};
-use super::{ImportError, Trajectory};
+use super::record::{Field, Place, Record};
+use super::{ImportError, Origin, Trajectory};
 use crate::export::agent_process_bench;
 use crate::{Budget, Ending, Gold, HumanLabel, NodeId, Step, StepLabel, Task, TaskId};
 
@@ -16,7 +18,7 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
     let sample = record.field("sample_index").index()?;
     let id = format!("q{query:03}");
     let tools = record.field("tools");
-    let chat = chat::read(&record.field("messages"), tools.value(), sample as u64)?;
+    let chat = chat::read(&record.field("messages"), &tools, sample as u64)?;
     let human = human(record, &chat)?;
     let rest = rest(record, &chat);
     let prompt = record.field("question").filled_text()?.to_owned();
@@ -64,15 +66,11 @@ fn gold(
 fn human(record: &Record, chat: &Chat) -> Result<Vec<HumanLabel>, ImportError> {
     let mut human = Vec::new();
     let labels = record.field("step_labels");
-    if !labels.is_absent() && !labels.is_object() {
-        return Err(labels.wrong("is no object of labels by message index"));
-    }
-    let named = labels.value().as_object();
-    for name in named.into_iter().flatten().map(|(name, _)| name) {
-        let field = labels.get(name);
-        let node = name.parse().ok().and_then(|index: u32| chat.messages.get(&index));
-        let node = node.ok_or_else(|| field.wrong("is no assistant message's index"))?;
-        human.push(HumanLabel::Step { node: *node, label: label(&field)? });
+    if !labels.is_absent() {
+        for (node, field) in by_step(&labels, |index| chat.messages.get(&index).copied())?
+        {
+            human.push(HumanLabel::Step { node, label: label(&field)? });
+        }
     }
     let last = record.field("final_label");
     if let (Some(steps), false) = (chat.steps.len().checked_sub(1), last.is_absent()) {
@@ -80,6 +78,119 @@ fn human(record: &Record, chat: &Chat) -> Result<Vec<HumanLabel>, ImportError> {
         human.push(HumanLabel::Final { node, label: label(&last)? });
     }
     Ok(human)
+}
+
+/// The labels of an object of labels by message index, each with the step it is on.
+fn by_step<'r>(
+    labels: &Field<'r>,
+    step_of: impl Fn(u32) -> Option<NodeId>,
+) -> Result<Vec<(NodeId, Field<'r>)>, ImportError> {
+    let named = labels.value().as_object();
+    let named =
+        named.ok_or_else(|| labels.not("an object of labels by message index"))?;
+    let find = |name: &String| {
+        let field = labels.get(name);
+        // "02" and "+2" would be further labels of message 2.
+        let index = name.parse().ok().filter(|index: &u32| index.to_string() == *name);
+        let node = index.and_then(&step_of);
+        let node = node.ok_or_else(|| field.wrong("is no assistant message's index"))?;
+        Ok((node, field))
+    };
+    named.keys().map(find).collect()
+}
+
+/// What the benchmark names a trajectory by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SampleKey {
+    /// `data_source`; empty where there is none.
+    pub source: String,
+    /// `query_index`.
+    pub query: usize,
+    /// `sample_index`.
+    pub sample: usize,
+}
+
+impl SampleKey {
+    /// That of a trajectory of an imported run; `None` if it is not from the benchmark.
+    pub fn of(origin: &Origin) -> Option<Self> {
+        let index = |name: &str| usize::try_from(origin.key.get(name)?.as_u64()?).ok();
+        let source = origin.rest.get("record")?.get("data_source");
+        let source = source.and_then(Value::as_str).unwrap_or("").trim().to_owned();
+        Some(Self {
+            source,
+            query: index("query_index")?,
+            sample: index("sample_index")?,
+        })
+    }
+}
+
+/// What a record says of the steps of a trajectory that has been imported: a record of the
+/// benchmark, or what a judge made of one, without messages.
+#[derive(Debug)]
+pub struct Ratings<'r> {
+    /// Which trajectory it says it of.
+    pub key: SampleKey,
+    record: &'r Record,
+}
+
+impl<'r> Ratings<'r> {
+    /// Reads whose steps are rated.
+    pub fn read(record: &'r Record) -> Result<Self, ImportError> {
+        record.unambiguous()?;
+        let source = record.field("data_source").optional_text()?;
+        let key = SampleKey {
+            source: source.unwrap_or("").to_owned(),
+            query: record.field("query_index").index()?,
+            sample: record.field("sample_index").index()?,
+        };
+        Ok(Self { key, record })
+    }
+
+    /// The labels by people. `origin` is the trajectory in the run, `question` what it is
+    /// about there.
+    pub fn by_people(
+        &self,
+        origin: &Origin,
+        question: &str,
+    ) -> Result<Vec<(NodeId, StepLabel)>, ImportError> {
+        let label = |(node, field)| Ok((node, label(&field)?));
+        self.by_step(origin, question)?.into_iter().map(label).collect()
+    }
+
+    /// The labels by a judge, which abstains with `null`.
+    pub fn by_judge(
+        &self,
+        origin: &Origin,
+        question: &str,
+    ) -> Result<Vec<(NodeId, Option<StepLabel>)>, ImportError> {
+        let label = |(node, field): (NodeId, Field<'_>)| match field.is_absent() {
+            true => Ok((node, None)),
+            false => Ok((node, Some(label(&field)?))),
+        };
+        self.by_step(origin, question)?.into_iter().map(label).collect()
+    }
+
+    /// Refuses a record of a trajectory that another record rates already.
+    pub fn repeats(&self, first: &Place) -> ImportError {
+        let problem = format!("and query_index stand at {first} already");
+        self.record.field("sample_index").error(problem, "leave one of the two out")
+    }
+
+    fn by_step(
+        &self,
+        origin: &Origin,
+        question: &str,
+    ) -> Result<Vec<(NodeId, Field<'r>)>, ImportError> {
+        let asked = self.record.field("question");
+        if asked.optional_text()?.is_some_and(|asked| asked != question) {
+            let remedy =
+                "score the run that was imported from this file, or leave it out";
+            return Err(asked.error("is not the run's question of that index", remedy));
+        }
+        let messages: BTreeMap<u32, NodeId> = origin.messages.iter().copied().collect();
+        let labels = self.record.field("step_labels");
+        by_step(&labels, |index| messages.get(&index).copied())
+    }
 }
 
 fn label(field: &Field<'_>) -> Result<StepLabel, ImportError> {
@@ -105,6 +216,7 @@ fn rest(record: &Record, chat: &Chat) -> Value {
 #[cfg(test)]
 mod tests {
     use super::super::TrajectoryFormat::AgentProcessBench as FORMAT;
+    use super::super::record::Records;
     use super::super::trajectory::tests::{read, refusal};
     use super::*;
     use crate::{Action, Fault, Observation};
@@ -184,6 +296,14 @@ mod tests {
         for (from, to, expected) in [
             ("\"2\": 1", "\"2\": 7", "\"step_labels.2\" is none of -1, 0 and 1"),
             ("\"2\": 1", "\"3\": 1", "\"step_labels.3\" is no assistant message's index"),
+            ("\"2\": 1", "\"2\": 1, \"02\": -1", "\"step_labels.02\" is no assistant"),
+            ("\"2\": 1", "\"2\": 1, \"+2\": -1", "\"step_labels.+2\" is no assistant"),
+            ("\"2\": 1", "\"2\": 1, \"2\": -1", "\"step_labels.2\" stands twice"),
+            (
+                "\"final_label\"",
+                "\"final_label\": 0, \"final_label\"",
+                "\"final_label\" stands",
+            ),
             ("\"role\": \"system\"", "\"role\": 3", "\"messages.0.role\" is a number"),
             ("\"query_index\": 2", "\"query_index\": -2", "\"query_index\" is a number"),
             ("\"Who? \"", "\" \"", "\"question\" is empty"),
@@ -195,6 +315,50 @@ mod tests {
                 error.starts_with("sample.jsonl:1: ") && error.contains("; "),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn ratings_are_of_the_run_s_own_steps() {
+        let found = read(FORMAT, RECORD).remove(0);
+        let origin = Origin {
+            task: found.task.id,
+            leaf: None,
+            key: found.key,
+            messages: found.messages.into_iter().collect(),
+            rest: found.rest,
+        };
+        let judged = |line: &str| -> Result<Vec<_>, ImportError> {
+            let mut bytes = line.as_bytes();
+            let record = Records::new("judge.jsonl", &mut bytes).next().expect("one")?;
+            let ratings = Ratings::read(&record)?;
+            assert_eq!(Some(&ratings.key), SampleKey::of(&origin).as_ref());
+            ratings.by_judge(&origin, "Who?")
+        };
+        let line = |labels: &str| {
+            format!(
+                "{{\"data_source\": \"s\", \"query_index\": 2, \"sample_index\": 4, {labels}}}"
+            )
+        };
+        let labels = judged(&line(r#""step_labels": {"2": 1, "5": null}"#));
+        let expected = [(NodeId(0), Some(StepLabel::Good)), (NodeId(1), None)];
+        assert_eq!(labels.expect("they are read"), expected);
+        for (labels, expected) in [
+            (r#""step_labels": {"3": 1}"#, "\"step_labels.3\" is no assistant message's"),
+            (r#""step_labels": {"999": 1}"#, "\"step_labels.999\" is no assistant"),
+            (r#""step_labels": {"2": 7}"#, "\"step_labels.2\" is none of -1, 0 and 1"),
+            (r#""step_labels": {"2": "good"}"#, "\"step_labels.2\" is none of"),
+            (r#""step_labels": {"2": 1, "2": 0}"#, "\"step_labels.2\" stands twice"),
+            (r#""step_labels": [1]"#, "\"step_labels\" is a list, not an object"),
+            (r#""comment": """#, "\"step_labels\" is missing"),
+            (
+                r#""question": "Where?", "step_labels": {}"#,
+                "\"question\" is not the run's",
+            ),
+        ] {
+            let error = judged(&line(labels)).expect_err(labels).to_string();
+            assert!(error.starts_with("judge.jsonl:1: field "), "{error}");
+            assert!(error.contains(expected) && error.contains("; "), "{error}");
         }
     }
 

@@ -12,8 +12,9 @@ use super::chat;
 use super::record::{Field, Record};
 use super::{ImportError, Trajectory};
 use crate::{
-    Action, Budget, Cost, Digest, Ending, Fault, Gold, NodeId, Observation, Proposal,
-    Sight, Step, StepLabel, Task, TaskId, Tokens, ToolCall, Verdict, VerifierId, Zero,
+    Action, Budget, Comparator, Cost, Digest, Ending, Fault, Gold, NodeId, Observation,
+    Proposal, Sight, Step, StepLabel, Task, TaskId, Tokens, ToolCall, Verdict,
+    VerifierId, Zero,
 };
 
 /// Who gave the labels that came along.
@@ -30,6 +31,9 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
     let tools = record.field("agent").get("tool_definitions");
     let listed = record.field("steps").list()?;
     let last = listed.len().saturating_sub(1);
+    if !tools.is_absent() {
+        tools.list()?;
+    }
     let mut reading = Reading::new(tools.value(), sample as u64, last);
     for (index, step) in listed.iter().enumerate() {
         reading.step(index, step)?;
@@ -38,8 +42,7 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         return Err(record.field("steps").wrong("hold no message of a user"));
     }
     let id = task_id(record, &reading.question)?;
-    let gold = extra.get("gold");
-    let gold = (!gold.is_absent()).then(|| Gold(gold.value().clone()));
+    let gold = gold(&extra.get("gold"), &id)?;
     let answered = reading.steps.last().map(|step| &step.proposal.action);
     let ending = match serde_json::from_value(extra.get("ending").value().clone()) {
         Ok(ending) => ending,
@@ -61,6 +64,35 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         messages: messages.into_iter().collect(),
         rest: json!({ "record": frame, "system": system }),
     })
+}
+
+/// What is known of the right answer, as far as verifiers can use it.
+fn gold(field: &Field<'_>, task: &TaskId) -> Result<Option<Gold>, ImportError> {
+    if field.is_absent() {
+        return Ok(None);
+    }
+    let mut gold = field.value().clone();
+    let Some(known) = gold.as_object_mut() else {
+        return Err(field.not("an object"));
+    };
+    let id = field.get("id");
+    if !id.is_absent() && id.text()? != task.0 {
+        return Err(id.wrong(format!("is {:?}, in a record of task {task}", id.text()?)));
+    }
+    known.insert("id".to_owned(), json!(task));
+    field.get("answer").filled_text()?;
+    for name in ["aliases", "supporting"] {
+        let texts = field.get(name);
+        if known.contains_key(name) {
+            texts.list()?.iter().try_for_each(|text| text.filled_text().map(|_| ()))?;
+        }
+    }
+    let gold = Gold(gold);
+    let comparator = field.get("comparator");
+    Comparator::of(&gold).map_err(|error| comparator.wrong(error.problem()))?;
+    let solution = field.get("solution");
+    gold.solution().map_err(|_| solution.wrong("is no list of {\"tool\", \"args\"}"))?;
+    Ok(Some(gold))
 }
 
 /// The task's name: what we called it, the session's, or the digest of the question.
@@ -342,4 +374,52 @@ fn calls(field: &Field<'_>) -> Result<Vec<ToolCall>, ImportError> {
 /// asks, and says in `extra` what this gets wrong.
 pub(crate) fn text_and_action(content: &str, calls: &[ToolCall]) -> (String, Action) {
     chat::message(content.to_owned(), calls.to_vec(), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::TrajectoryFormat::Atif as FORMAT;
+    use super::super::trajectory::tests::{read, refusal};
+    use super::*;
+
+    fn record(gold: &Value) -> String {
+        json!({
+            "schema_version": "ATIF-v1.4",
+            "session_id": "s1",
+            "agent": {"name": "a", "version": "1"},
+            "steps": [
+                {"step_id": 1, "source": "user", "message": "Who built it?"},
+                {"step_id": 2, "source": "agent", "message": "<answer>Ada</answer>"},
+            ],
+            "extra": {"task": "t", "gold": gold},
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn gold_that_no_verifier_could_use_is_refused() {
+        let good = json!({"answer": "Ada", "aliases": ["A. L."], "comparator": null});
+        let found = read(FORMAT, &record(&good)).remove(0);
+        let gold = found.gold.expect("it has some");
+        assert_eq!((&gold.0["id"], gold.answers()), (&json!("t"), vec!["Ada", "A. L."]));
+        for (field, value, expected) in [
+            ("answer", json!(7), "answer\" is a number, not a text"),
+            ("answer", json!(""), "answer\" is empty"),
+            ("answer", json!(null), "answer\" is missing"),
+            ("answer", json!([]), "answer\" is a list"),
+            ("aliases", json!({}), "aliases\" is an object, not a list"),
+            ("aliases", json!([""]), "aliases.0\" is empty"),
+            ("supporting", json!(7), "supporting\" is a number"),
+            ("comparator", json!(7), "comparator\" names no comparator"),
+            ("comparator", json!({"type": "x"}), "comparator\" names no comparator"),
+            ("solution", json!([7]), "solution\" is no list of {\"tool\""),
+            ("id", json!("other"), "id\" is \"other\", in a record of task t"),
+        ] {
+            let mut gold = good.clone();
+            gold[field] = value;
+            let error = refusal(FORMAT, &record(&gold));
+            let expected = format!("sample.jsonl:1: field \"extra.gold.{expected}");
+            assert!(error.contains(&expected) && error.contains("; "), "{error}");
+        }
+    }
 }

@@ -53,9 +53,12 @@ struct Open {
 /// samples of one question apart.
 pub(super) fn read(
     messages: &Field<'_>,
-    tools: &Value,
+    tools: &Field<'_>,
     seed: u64,
 ) -> Result<Chat, ImportError> {
+    if !tools.is_absent() {
+        tools.list()?;
+    }
     let mut chat = Chat::default();
     let mut steps: Vec<Open> = Vec::new();
     let listed = messages.list()?;
@@ -80,7 +83,8 @@ pub(super) fn read(
                     None => json!({ "as": message.value() }),
                     Some(call) => {
                         let opened = &mut steps[step];
-                        let reply = observe(&content, &opened.action, call, tools);
+                        let reply =
+                            observe(&content, &opened.action, call, tools.value());
                         let written = tool(opened, call, reply.text());
                         opened.observations[call] = Some(reply);
                         mark(json!({ "step": step, "call": call }), &written, message)

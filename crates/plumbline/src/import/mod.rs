@@ -31,6 +31,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+pub use agent_process_bench::{Ratings, SampleKey};
 pub use dabench::{TABLE_PROMPT, TableQuestion, table_answer, table_question};
 pub use optimisation::{ProblemFormat, declared};
 pub use pool::{Document, DocumentPool, TakenId};
@@ -156,6 +157,14 @@ pub enum ImportError {
         place: Place,
         /// What is wrong.
         message: String,
+    },
+    /// A record is nested more deeply than is read.
+    #[error(
+        "{place}: a value lies in more than 127 others; leave the record out, or flatten it"
+    )]
+    TooDeep {
+        /// Where the record begins, or where the fault was noticed.
+        place: Place,
     },
     /// A record is larger than is held at a time.
     #[error(

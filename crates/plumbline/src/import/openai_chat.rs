@@ -19,7 +19,7 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
     let name = under.into_iter().find(|name| !record.field(name).is_absent());
     let counted = record.first_of(&["sample_index", "trial"]);
     let sample = if counted.is_absent() { 0 } else { counted.index()? };
-    let chat = chat::read(&field, record.field("tools").value(), sample as u64)?;
+    let chat = chat::read(&field, &record.field("tools"), sample as u64)?;
     if chat.question.trim().is_empty() {
         return Err(field.wrong("holds no message of a user"));
     }
@@ -105,5 +105,8 @@ mod tests {
         let record = r#"{"messages": [{"role": "assistant", "content": "Hi."}]}"#;
         let error = refusal(FORMAT, record);
         assert!(error.contains("\"messages\" holds no message of a user"), "{error}");
+        let record = RECORD.replace("\"trial\"", "\"tools\": 7, \"trial\"");
+        let error = refusal(FORMAT, &record);
+        assert!(error.contains("\"tools\" is a number, not a list"), "{error}");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::ImportError;
+use crate::repeated_key::repeated_key;
 
 /// Bytes of one record, which are held at a time.
 pub const RECORD_BYTES_MAX: usize = 15 << 20;
@@ -46,6 +47,13 @@ impl Record {
 
     pub(super) fn value(&self) -> &Value {
         &self.value
+    }
+
+    /// Refuses a record of which it cannot be said what it holds: a key stands twice in it.
+    pub(super) fn unambiguous(&self) -> Result<(), ImportError> {
+        let Some(path) = repeated_key(&self.text) else { return Ok(()) };
+        let field = Field { place: &self.place, path, value: &ABSENT };
+        Err(field.error("stands twice", "leave one of the two out"))
     }
 
     /// The record as it stands in the file.
@@ -162,7 +170,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    fn not(&self, due: &str) -> ImportError {
+    pub(super) fn not(&self, due: &str) -> ImportError {
         match self.value {
             Value::Null => self.wrong("is missing"),
             other => self.wrong(format!("is {}, not {due}", kind(other))),
@@ -227,7 +235,11 @@ impl<'a> Records<'a> {
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
             let line = place.line + (error.line() as u64).saturating_sub(1);
             let place = Place { line, ..place.clone() };
-            ImportError::Json { place, message: without_line(&error) }
+            let message = without_line(&error);
+            match message.contains("recursion limit") {
+                true => ImportError::TooDeep { place },
+                false => ImportError::Json { place, message },
+            }
         })?;
         if !value.is_object() {
             let message = format!("found {} where a record is due", kind(&value));
@@ -514,7 +526,7 @@ mod tests {
     #[test]
     fn deep_nesting_is_an_error_and_no_overflow() {
         let deep = format!("{{\"a\": {}{}}}", "[".repeat(9999), "]".repeat(9999));
-        assert!(read(&deep).expect_err("too deep").contains("recursion limit"));
+        assert!(read(&deep).expect_err("too deep").contains("f.json:1: a value lies in"));
         assert!(read(&format!("[{deep}]")).is_err());
     }
 

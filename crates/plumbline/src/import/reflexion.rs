@@ -52,7 +52,11 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
 
 fn step(field: &Field<'_>, seed: u64) -> Result<Step, ImportError> {
     let thought = field.get("thought").optional_text()?.unwrap_or("");
-    let action = field.get("action").optional_text()?.unwrap_or("");
+    let action = match field.get("action") {
+        // A step of neither is none; nor is a list, which has no fields.
+        action if thought.is_empty() => action.filled_text()?,
+        action => action.optional_text()?.unwrap_or(""),
+    };
     let text = format!("Thought: {thought}\nAction: {action}");
     let action = Protocol::React.parse(&text).action;
     let shown = field.get("observation").optional_text()?.unwrap_or("");
@@ -121,5 +125,11 @@ mod tests {
         let error =
             refusal(FORMAT, &format!("[{}]", RECORD.replacen("\"Look.\"", "3", 1)));
         assert!(error.contains("\"steps.0.thought\" is a number, not a text"), "{error}");
+        let end = RECORD.find("{\"n\": 2").expect("it is there");
+        for empty in ["[]", "{}"] {
+            let record = format!("[{}{empty}]}}]", &RECORD[..end]);
+            let error = refusal(FORMAT, &record);
+            assert!(error.contains("\"steps.1.action\" is missing"), "{error}");
+        }
     }
 }

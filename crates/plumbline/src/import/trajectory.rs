@@ -72,6 +72,7 @@ impl TrajectoryFormat {
 
     /// Reads one trajectory.
     pub fn read(self, record: &Record) -> Result<Trajectory, ImportError> {
+        record.unambiguous()?;
         match self {
             TrajectoryFormat::AgentProcessBench => agent_process_bench::read(record),
             TrajectoryFormat::OpenaiChat => openai_chat::read(record),
@@ -193,12 +194,14 @@ pub enum PlantError {
     },
     /// The gold is not the one that the task has.
     #[error(
-        "task {task} has another right answer than an earlier trajectory of that task; \
+        "task {task} has another {what} than an earlier trajectory of that task; \
          correct the record or leave it out"
     )]
     Gold {
         /// The task.
         task: TaskId,
+        /// What of it is another.
+        what: String,
     },
 }
 
@@ -250,7 +253,8 @@ impl Forest {
         if let Some(gold) = gold {
             let known = self.gold.entry(id.clone()).or_insert_with(|| gold.clone());
             if *known != gold {
-                return Err(PlantError::Gold { task: id });
+                let what = difference(known, &gold);
+                return Err(PlantError::Gold { task: id, what });
             }
         }
         let tree = self.trees.entry(id.clone()).or_insert_with(|| Tree::new(id.clone()));
@@ -289,6 +293,21 @@ impl Forest {
     }
 }
 
+/// What of two golds that differ is another, in words.
+fn difference(one: &Gold, two: &Gold) -> String {
+    if one.answers() != two.answers() {
+        return "right answer".to_owned();
+    }
+    let groups = |gold: &Gold| gold.0.get("groups").cloned().unwrap_or_default();
+    let (one, two) = (groups(one), groups(two));
+    match (one.get("source"), two.get("source")) {
+        (Some(one), Some(two)) if one != two => {
+            "source (in AgentProcessBench: data_source)".to_owned()
+        }
+        _ => "gold, though the same right answer,".to_owned(),
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::record::Records;
@@ -317,9 +336,10 @@ pub(super) mod tests {
 
     #[test]
     fn samples_of_a_task_become_branches_of_one_tree() {
-        let line = |sample: u32, question: &str| {
+        let line = |sample: u32, question: &str, source: &str| {
             serde_json::json!({
                 "query_index": 1, "sample_index": sample, "question": question,
+                "data_source": source, "ground_truth": {"target": ["x"]},
                 "messages": [{"role": "user", "content": "U"},
                     {"role": "assistant", "content": "<answer>x</answer>"}],
                 "step_labels": {"1": -1}, "final_label": -1,
@@ -329,7 +349,7 @@ pub(super) mod tests {
         let format = TrajectoryFormat::AgentProcessBench;
         let mut forest = Forest::default();
         for sample in 0..2 {
-            let trajectory = read(format, &line(sample, "Who?")).remove(0);
+            let trajectory = read(format, &line(sample, "Who?", "s")).remove(0);
             let planted = forest.plant(trajectory).expect("they fit");
             assert_eq!(planted.leaf, Some(NodeId(sample)));
             assert_eq!(planted.origin.messages, [(1, NodeId(sample))]);
@@ -342,7 +362,10 @@ pub(super) mod tests {
         }
         assert_eq!(forest.tasks().len(), 1);
         assert_eq!(forest.trees().values().next().map(Tree::len), Some(2));
-        let other = read(format, &line(2, "Where?")).remove(0);
+        let other = read(format, &line(2, "Where?", "s")).remove(0);
         assert!(matches!(forest.plant(other), Err(PlantError::Question { .. })));
+        let other = read(format, &line(2, "Who?", "t")).remove(0);
+        let error = forest.plant(other).expect_err("another source").to_string();
+        assert!(error.contains("another source"), "{error}");
     }
 }

@@ -2,14 +2,15 @@
 //! trajectory came from. Both are written once, whole.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::contents::is_torn;
 use super::format::{FORMAT, Version};
-use super::reader::{ReadError, check_format, read_lines};
+use super::reader::{ReadError, UNTITLED, check_format, read_lines};
 use super::writer::{WriteError, to_object, write_atomically};
 use super::{checksum, record_contents};
 use crate::import::Origin;
@@ -51,12 +52,29 @@ pub fn write_human(run: &Path, human: &Human) -> Result<(), WriteError> {
 /// Empty if there is none.
 pub fn read_human(path: &Path) -> Result<Human, ReadError> {
     let mut human = Human::new();
+    let mut rated = BTreeSet::new();
     read(path, |line: HumanLine<'static>, number| {
+        let bad = |message: String| ReadError::Line {
+            path: path.to_owned(),
+            line: number,
+            message,
+        };
+        if number == 1 && !matches!(line, HumanLine::Format { .. }) {
+            return Err(bad(format!("{UNTITLED}; restore it from a copy")));
+        }
         match line {
             HumanLine::Format { name, version } => {
                 check_format(path, number, &name, HUMAN, version)?;
             }
             HumanLine::Human { task, label } => {
+                if let HumanLabel::Step { node, .. } = *label
+                    && !rated.insert((task.clone().into_owned(), node))
+                {
+                    return Err(bad(format!(
+                        "step {node} of task {task} has a label already; leave one of the \
+                         two out"
+                    )));
+                }
                 human.entry(task.into_owned()).or_default().push(label.into_owned());
             }
         }
@@ -128,9 +146,27 @@ fn write<T: Serialize>(
 
 fn read<T: DeserializeOwned>(
     path: &Path,
-    visit: impl FnMut(T, u64) -> Result<(), ReadError>,
+    mut visit: impl FnMut(T, u64) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {
-    if path.exists() { read_lines(path, visit) } else { Ok(()) }
+    if !path.exists() {
+        return Ok(());
+    }
+    let mut last = 0;
+    read_lines(path, |line, number| {
+        last = number;
+        visit(line, number)
+    })?;
+    let path = path.to_owned();
+    match is_torn(&path) {
+        Ok(false) => Ok(()),
+        // Nobody appends to these files: what has no end was cut off.
+        Ok(true) => {
+            let message =
+                "the line has no end: the file was cut off; restore it from a copy";
+            Err(ReadError::Line { path, line: last + 1, message: message.to_owned() })
+        }
+        Err(source) => Err(ReadError::Io { path, source }),
+    }
 }
 
 #[cfg(test)]
@@ -160,5 +196,26 @@ mod tests {
         std::fs::write(&path, text.replace("\"bad\"", "\"worse\"")).expect("a file");
         let error = read_human(&path).expect_err("no such label").to_string();
         assert!(error.contains("human.jsonl:2: "), "{error}");
+        // Lines of a format without checksums, which people may write themselves.
+        let title = "{\"type\":\"format\",\"name\":\"plumbline.human\",\
+                     \"version\":{\"major\":1,\"minor\":2}}\n";
+        let line = |label: &str| {
+            format!(
+                "{{\"type\":\"human\",\"task\":\"t\",\"label\":{{\"type\":\"step\",\
+                 \"node\":3,\"label\":\"{label}\"}}}}\n"
+            )
+        };
+        let whole = format!("{title}{}", line("bad"));
+        std::fs::write(&path, &whole).expect("a file");
+        assert_eq!(read_human(&path).expect("it is read"), human);
+        for (text, expected) in [
+            (line("bad"), "human.jsonl:1: the file's first line must say its format"),
+            (whole.trim_end().to_owned(), "human.jsonl:2: the line has no end"),
+            (format!("{whole}{}", line("good")), "human.jsonl:3: step 3 of task t has a"),
+        ] {
+            std::fs::write(&path, text).expect("a file");
+            let error = read_human(&path).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum;
 use super::format::{FORMAT, Version};
-use super::reader::{ReadError, check_format, read_header, read_lines};
+use super::reader::{
+    ReadError, check_format, read_header, read_lines, verdicts_remedy, with_remedy,
+};
 use super::writer::{Log, WriteError, to_object};
 
 const CONTENTS: &str = "plumbline.contents";
@@ -99,10 +101,11 @@ pub fn losses(run: &Path) -> Result<Vec<String>, ReadError> {
             Some("verdicts") => Some("plumb label makes them again"),
             _ => None,
         };
+        let is_verdicts = file.starts_with("verdicts/");
         let lost = recorded.lines.saturating_sub(left.lines);
         let missing = if found.is_none() { "the file is missing: " } else { "" };
         match remedy {
-            Some(remedy) if left.bytes < recorded.bytes => losses.push(format!(
+            Some(remedy) if left.lines < recorded.lines => losses.push(format!(
                 "{}:{}: {missing}{lost} of {} lines are lost; {remedy}",
                 path.display(),
                 left.lines + 1,
@@ -111,18 +114,21 @@ pub fn losses(run: &Path) -> Result<Vec<String>, ReadError> {
             _ => {
                 // Where lines have checksums the damaged one can be named.
                 if file.ends_with(".jsonl") {
-                    read_lines(&path, |_: serde::de::IgnoredAny, _| Ok(()))?;
+                    let read = read_lines(&path, |_: serde::de::IgnoredAny, _| Ok(()));
+                    read.map_err(|e| if is_verdicts { with_remedy(e) } else { e })?;
                 }
-                let message = match left.bytes < recorded.bytes {
+                let message = match left.lines < recorded.lines {
                     true => format!(
                         "{missing}{lost} of {} lines are lost; restore the file from a copy",
                         recorded.lines
                     ),
-                    false => {
-                        "the file does not hold what it was finished with; restore it \
-                              from a copy"
-                            .to_owned()
-                    }
+                    false => format!(
+                        "the file does not hold what it was finished with; {}",
+                        match is_verdicts {
+                            true => verdicts_remedy(&path),
+                            false => "restore it from a copy",
+                        }
+                    ),
                 };
                 let line =
                     left.lines.min(recorded.lines - u64::from(recorded.lines > 0)) + 1;
@@ -199,7 +205,7 @@ fn held(path: &Path, bytes_max: u64) -> io::Result<Option<Holds>> {
     }
 }
 
-fn is_torn(path: &Path) -> io::Result<bool> {
+pub(super) fn is_torn(path: &Path) -> io::Result<bool> {
     use io::{Read, Seek, SeekFrom};
     if fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         return Ok(false);

@@ -12,7 +12,7 @@ use super::beside::{ORIGIN, OriginLine};
 use super::format::RunHeader;
 use super::reader::{
     Judged, Line, ReadError, UNTITLED, each_line, grow, judge, parse, read_header,
-    verifiers,
+    verifiers, with_remedy,
 };
 use crate::import::Origin;
 use crate::{TaskId, Tree, Verdict, VerifierId};
@@ -45,7 +45,7 @@ impl Index {
             .into_iter()
             .map(|id| {
                 let path = run.join("verdicts").join(format!("{id}.jsonl"));
-                Ok((id, Lines::read(path)?))
+                Ok((id, Lines::read(path).map_err(with_remedy)?))
             })
             .collect::<Result<_, ReadError>>()?;
         let origins = Lines::read(run.join("origin.jsonl"))?;
@@ -93,12 +93,22 @@ impl Index {
         let chosen = |id: &VerifierId| only.is_none_or(|only| only.contains(id));
         for (_, lines) in self.verdicts.iter().filter(|(id, _)| chosen(id)) {
             let mut judged = Judged::new();
-            lines.each(task, |line| {
+            let read = lines.each(task, |line| {
                 judge(&mut judged, &lines.path, line.number, parse(&lines.path, &line)?)
-            })?;
+            });
+            read.map_err(with_remedy)?;
             verdicts.extend(judged.remove(task).into_iter().flat_map(|of| of.verdicts));
         }
         Ok(verdicts)
+    }
+
+    /// The tasks that each verifier has judged, with the line of its file that says so.
+    pub fn judged(&self) -> impl Iterator<Item = (&VerifierId, BTreeMap<&TaskId, u64>)> {
+        self.verdicts.iter().map(|(id, lines)| {
+            let of = lines.of.iter();
+            let last = of.filter_map(|(task, of)| Some((task, of.last()?.first)));
+            (id, last.collect())
+        })
     }
 
     /// Where a task's trajectories came from, in the order they came.

@@ -1,6 +1,6 @@
 //! Reads a run back, and says which line is bad when one is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -167,9 +167,10 @@ pub fn read_verdicts(dir: &Path, verifier: &VerifierId) -> Result<Judged, ReadEr
     if !path.exists() {
         return Ok(judged);
     }
-    each_line(&path, |line| {
+    let read = each_line(&path, |line| {
         judge(&mut judged, &path, line.number, parse(&path, &line)?)
-    })?;
+    });
+    read.map_err(with_remedy)?;
     Ok(judged)
 }
 
@@ -195,16 +196,57 @@ pub(super) fn judge(
         }
         VerdictsLine::Judged { task, nodes, shown, verdicts } => {
             let verdicts = verdicts.into_owned();
-            if let Some(stray) = verdicts.iter().find(|v| v.node.0 >= nodes) {
-                let node = stray.node;
-                return Err(bad(format!(
-                    "a verdict on node {node} of a tree of {nodes}"
-                )));
+            let verifier = path.file_stem().unwrap_or_default().to_string_lossy();
+            if let Some(flaw) = flaw(&verifier, nodes, &verdicts) {
+                return Err(bad(flaw));
             }
-            judged.insert(task.into_owned(), JudgedTree { nodes, shown, verdicts });
+            let tree = JudgedTree { line: number, nodes, shown, verdicts };
+            judged.insert(task.into_owned(), tree);
         }
     }
     Ok(())
+}
+
+/// What cannot be among a verifier's verdicts on a tree, whoever wrote them.
+fn flaw(verifier: &str, nodes: u32, verdicts: &[Verdict]) -> Option<String> {
+    let mut judged = BTreeSet::new();
+    verdicts.iter().enumerate().find_map(|(index, verdict)| {
+        let Verdict { node, verifier: by, confidence, .. } = verdict;
+        let (field, problem) = match confidence {
+            _ if node.0 >= nodes => ("node", format!("is {node}, in a tree of {nodes}")),
+            _ if !judged.insert(*node) => ("node", format!("is {node} a second time")),
+            _ if by.0 != verifier => {
+                ("verifier", format!("is {:?}, in a file of {verifier:?}", by.0))
+            }
+            Some(sure) if !(0.0..=1.0).contains(sure) => {
+                ("confidence", format!("is {sure:e}, not from 0 to 1"))
+            }
+            _ => return None,
+        };
+        Some(format!("field \"verdicts.{index}.{field}\" {problem}"))
+    })
+}
+
+/// Says of a bad line of a file of verdicts how to come by a good one: verdicts are derived
+/// from the steps, but for those that an import brought along.
+pub(super) fn with_remedy(error: ReadError) -> ReadError {
+    match error {
+        ReadError::Line { path, line, message } => {
+            let or = if message.ends_with("from a copy") { ", or" } else { ";" };
+            let message = format!("{message}{or} {}", verdicts_remedy(&path));
+            ReadError::Line { path, line, message }
+        }
+        other => other,
+    }
+}
+
+/// How to come by a file of verdicts that is damaged or gone.
+pub(super) fn verdicts_remedy(path: &Path) -> &'static str {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match name.starts_with("imported@") {
+        true => "import the run again",
+        false => "delete the file and run plumb label, which makes it again",
+    }
 }
 
 /// Which verifiers have judged a run, in the order of their names.
@@ -233,6 +275,8 @@ pub type Judged = BTreeMap<TaskId, JudgedTree>;
 /// What one verifier made of one tree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JudgedTree {
+    /// The line of the verifier's file that says so.
+    pub line: u64,
     /// How many nodes the tree had.
     pub nodes: u32,
     /// Digest of what the verifier was shown beside the tree.

@@ -1,4 +1,4 @@
-//! `judge@1`: a language model gives an opinion, alone or by majority, with or without tools.
+//! `judge@2`: a language model gives an opinion, alone or by majority, with or without tools.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::protocol::Protocol;
+use crate::protocol::{PartKind, Protocol};
+use crate::repeated_key::repeated_key;
 use crate::verifiers::{Finding, verdict};
 use crate::{
     Action, Cost, Digest, Environment, Episode, Evidence, Fault, NodeId, Observation,
@@ -120,7 +121,7 @@ impl Judge {
         let tools: Vec<ToolSpec> = given.iter().chain([&*SPEC]).cloned().collect();
         let system = settings.rubric.replace("{{tools}}", &PROTOCOL.instructions(&tools));
         let depends = (policy.id(), &settings, environment.digest());
-        let id = format!("judge@1+{}", Digest::of_json(&depends).short());
+        let id = format!("judge@2+{}", Digest::of_json(&depends).short());
         Self { id: VerifierId(id), settings, policy, environment, tools, system }
     }
 
@@ -185,7 +186,7 @@ impl Judge {
             let proposal = self.propose(case, &turns, tools, place, round).await?;
             session.cost.tokens +=
                 proposal.tokens.as_ref().map_or(0, |t| t.sampled.len() as u64);
-            if let Some(opinion) = opinion(&proposal.action) {
+            if let Some(opinion) = opinion(&proposal) {
                 session.opinion = Some(opinion);
                 return Ok(session);
             }
@@ -328,22 +329,42 @@ fn is_repeatable(observation: &Observation) -> bool {
 }
 
 /// Reads a verdict strictly: the call, or an answer that is the call's JSON object, or one
-/// that begins with the label's word and a colon. Anything else is none.
-fn opinion(action: &Action) -> Option<Opinion> {
-    match action {
+/// that begins with the label's word and a colon. Anything else is none, and so is a message
+/// that could be read as two verdicts.
+fn opinion(proposal: &Proposal) -> Option<Opinion> {
+    if is_ambiguous(&proposal.text) {
+        return None;
+    }
+    match &proposal.action {
         Action::Calls { calls } => {
-            opinion_of(&calls.iter().find(|call| call.tool == VERDICT)?.args)
+            let mut verdicts = calls.iter().filter(|call| call.tool == VERDICT);
+            let (only, None) = (verdicts.next()?, verdicts.next()) else { return None };
+            opinion_of(&only.args)
         }
         Action::Answer { text } => match serde_json::from_str::<Value>(text) {
             Ok(value) => opinion_of(&value),
             Err(_) => {
                 let (word, reason) = text.split_once(':')?;
                 let label = label_of(word.trim())?;
-                Some(Opinion { label, reason: reason.trim().to_owned() })
+                let reason = cut(reason.trim().to_owned(), SHOWN_BYTES_MAX);
+                Some(Opinion { label, reason })
             }
         },
         Action::Malformed { .. } => None,
     }
+}
+
+/// Whether a message says something twice that the protocol reads once: a key of its JSON, or
+/// an answer after what was read.
+fn is_ambiguous(text: &str) -> bool {
+    PROTOCOL.parse(text).parts.iter().any(|part| {
+        let said = &text[part.range.clone()];
+        match part.kind {
+            PartKind::Call | PartKind::Answer => repeated_key(said).is_some(),
+            PartKind::Stray => said.contains("<answer>"),
+            PartKind::Thought | PartKind::Markup => false,
+        }
+    })
 }
 
 fn opinion_of(args: &Value) -> Option<Opinion> {
@@ -534,6 +555,45 @@ mod tests {
         assert_eq!(verdicts, [], "an abstention is silence");
         let (verdicts, _) = judged(one(), &["<answer>perhaps: no</answer>", COUNT]);
         assert_eq!(verdicts, [], "neither another word nor another tool");
+    }
+
+    #[test]
+    fn a_reply_of_two_verdicts_is_none() {
+        for reply in [
+            concat!(
+                "<tool_call>\n{\"name\": \"verdict\", \"arguments\": ",
+                "{\"reason\": \"r\", \"label\": \"good\"}}\n</tool_call>\n<tool_call>\n",
+                "{\"name\": \"verdict\", \"arguments\": ",
+                "{\"reason\": \"r\", \"label\": \"bad\"}}\n</tool_call>"
+            ),
+            concat!(
+                "<tool_call>\n{\"name\": \"verdict\", \"arguments\": ",
+                "{\"label\": \"good\", \"reason\": \"r\", \"label\": \"bad\"}}\n</tool_call>"
+            ),
+            r#"<answer>{"label": "good", "reason": "r", "label": "bad"}</answer>"#,
+            "<answer>good: it helps</answer>\n<answer>bad: it does not</answer>",
+        ] {
+            let (verdicts, _) = judged(settings(1, 0, Merge::Majority), &[reply, reply]);
+            assert_eq!(verdicts, [], "{reply}");
+            let (verdicts, _) = judged(settings(1, 0, Merge::Majority), &[reply, GOOD]);
+            assert_eq!(label(&verdicts), Some(StepLabel::Good), "it is asked again");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_cut_in_either_form() {
+        let long = "y".repeat(3 * SHOWN_BYTES_MAX);
+        let call = format!(
+            "<tool_call>\n{}\n</tool_call>",
+            json!({ "name": "verdict", "arguments": { "reason": long, "label": "bad" } })
+        );
+        for reply in [call, format!("<answer>bad: {long}</answer>")] {
+            let reply: &'static str = String::leak(reply);
+            let (verdicts, _) = judged(settings(1, 0, Merge::Majority), &[reply]);
+            assert_eq!(label(&verdicts), Some(StepLabel::Bad));
+            let bytes = verdicts[0].reason.len();
+            assert!(bytes < 2 * SHOWN_BYTES_MAX, "{bytes} bytes");
+        }
     }
 
     #[test]
