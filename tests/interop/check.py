@@ -1,0 +1,159 @@
+"""Exports two runs in every format and has each format's real reader read it: `make interop`.
+
+    python3 tests/interop/check.py --plumb PLUMB --installed FOLDER
+
+One run is a local model's, for only those have tokens; the other is scripted, so that steps
+taken from one state differ. A reader whose packages are not in FOLDER, or cannot be imported
+here, is one line that says why. A row that a reader refuses is a failure, told by file and row.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+FORMATS = ("agentprocessbench", "openai-chat", "atif", "skyrl", "verl", "verifiers", "atropos", "trl",
+           "openrlhf", "prm", "pairs", "verdict-chat", "parquet")
+# What reads the exports, the folders its packages lie in, and what it is called there.
+READERS = {
+    "trl": (["trainers"], "trl"),
+    "verl": (["trainers"], "verl"),
+    "skyrl": (["trainers"], "skyrl"),
+    "verifiers": (["verifiers"], "verifiers"),
+    "atropos": (["atropos"], "atroposlib"),
+    "harbor": (["harbor", "verifiers"], "harbor"),
+    "openrlhf": (["openrlhf", "trainers"], "openrlhf"),
+    "datasets": (["trainers"], "datasets"),
+    "pyarrow": (["trainers"], "pyarrow"),
+}
+HERE = pathlib.Path(__file__).parent
+TASKS = 4
+
+
+class Plumb:
+    """The command."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, *args, may_find=False):
+        done = subprocess.run([self.path, *map(str, args)], capture_output=True, text=True)
+        if done.returncode != 0 and not (may_find and done.returncode == 1):
+            sys.exit(f"plumb {' '.join(map(str, args))}\n{done.stdout}{done.stderr}")
+        return done.returncode == 0
+
+
+def script():
+    """For each question a right answer, a wrong one, and a search before the right one."""
+    environment = HERE.parent.parent / "environments/multihop-qa"
+    read = lambda name: [json.loads(line) for line in open(environment / name, encoding="utf-8")]
+    gold = {each["id"]: each["answer"] for each in read("gold.jsonl")}
+    for task in read("tasks.jsonl")[:TASKS]:
+        call = {"name": "search", "arguments": {"query": task["prompt"]}}
+        search = f"<tool_call>\n{json.dumps(call)}\n</tool_call>"
+        right = f"<answer>{gold[task['id']]}</answer>"
+        for replies in ([right], ["<answer>Nobody knows</answer>"], [search, right]):
+            yield json.dumps({"question": task["prompt"], "replies": replies})
+
+
+def export(plumb, folder):
+    """Both runs in every format; a folder a run. A format without a row in either is an error."""
+    (folder / "script.jsonl").write_text("\n".join(script()) + "\n", encoding="utf-8")
+    policies = {"model": ("llama:default", 2), "scripted": (f"scripted:{folder / 'script.jsonl'}", 6)}
+    without = set(FORMATS)
+    for name, (policy, samples) in policies.items():
+        run, out = folder / "runs" / name, folder / name
+        plumb("run", "multihop-qa", "--policy", policy, "--limit", TASKS, "--samples", samples,
+              "--concurrency", 8, "--seed", 7, "--steps-max", 5, "--out", run)
+        plumb("label", run)
+        without -= {each for each in FORMATS
+                    if plumb("export", run, "--format", each, "--out", out, may_find=True)}
+    if without:
+        sys.exit(f"no run has a row in {', '.join(sorted(without))}")
+    return [folder / name for name in policies]
+
+
+def read_back(plumb, folder):
+    """Our own importers: what goes out as chats comes in again, and goes out the same."""
+    refused = []
+    for name in ("agentprocessbench", "openai-chat", "atif"):
+        first = folder / f"{name}.jsonl"
+        run, out = folder / "again" / name, folder / "again" / f"{name}-out"
+        plumb("import", name, first, "--out", run)
+        plumb("export", run, "--format", name, "--out", out)
+        ours, theirs = (path.read_text(encoding="utf-8").splitlines()
+                        for path in (first, out / f"{name}.jsonl"))
+        same = [json.loads(one) == json.loads(two) for one, two in zip(ours, theirs, strict=True)]
+        refused += [f"{first.name}:{number}: not the same again"
+                    for number, it_is in enumerate(same, 1) if not it_is]
+    return refused
+
+
+def why_missing(installed, folders):
+    """What `make` was told where it could not install one of these folders; none if it could."""
+    for folder in folders:
+        if not (installed / folder / ".installed").exists():
+            error = installed / folder / ".error"
+            said = error.read_text(encoding="utf-8").split("\n") if error.exists() else []
+            said = [line for line in said if line.startswith("ERROR")]
+            return said[0] if said else f"{folder} is not installed"
+    return None
+
+
+def have_read(reader, installed, exports):
+    """What a reader in a process of its own makes of a folder: counts, and what it refuses."""
+    folders, package = READERS[reader]
+    if why := why_missing(installed, folders):
+        return None, [why]
+    paths = os.pathsep.join(str(installed / folder) for folder in folders)
+    # Nothing is fetched, and nobody is told.
+    quiet = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "0"}
+    done = subprocess.run([sys.executable, HERE / "readers.py", reader, exports], capture_output=True,
+                          text=True, env={**os.environ, **quiet, "PYTHONPATH": paths})
+    if done.returncode == 3:
+        return None, [done.stdout.strip()]
+    if done.returncode != 0:
+        return {}, [f"{reader} failed:\n{done.stderr[-2000:]}"]
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found["read"], found["refused"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--plumb", required=True)
+    parser.add_argument("--installed", required=True, type=pathlib.Path)
+    parser.add_argument("--reader", choices=READERS, action="append", help="only this one; repeat for several")
+    args = parser.parse_args()
+    plumb = Plumb(args.plumb)
+    read, skipped, failures = 0, 0, []
+    with tempfile.TemporaryDirectory() as folder:
+        folders = export(plumb, pathlib.Path(folder))
+        for exports in folders:
+            if not args.reader:
+                failures += [f"plumb import, {exports.name}/{each}" for each in read_back(plumb, exports)]
+        for reader in args.reader or READERS:
+            counts = {}
+            for exports in folders:
+                found, refused = have_read(reader, args.installed, exports)
+                if found is None:
+                    skipped += 1
+                    print(f"{reader:<10} skipped: {refused[0]}", flush=True)
+                    break
+                failures += [f"{reader}, {exports.name}/{each}" for each in refused]
+                for name, count in found.items():
+                    counts[name] = counts.get(name, 0) + count
+            else:
+                read += 1
+                said = ", ".join(f"{count} of {name}" for name, count in counts.items())
+                print(f"{reader:<10} read {said}", flush=True)
+    for failure in failures:
+        print(f"refused by {failure}")
+    print(f"{read} readers read, {skipped} skipped, {len(failures)} rows refused")
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
