@@ -7,6 +7,7 @@ reader that cannot be imported is an exit code of 3 and a word on what is missin
 """
 
 import contextlib
+import copy
 import json
 import math
 import os
@@ -70,7 +71,7 @@ def trains(trainer):
 
 def trl(exports):
     """Tokenises as TRL's two trainers do, and has each take two steps."""
-    from datasets import Dataset
+    from datasets import load_dataset
     from transformers import LlamaForCausalLM, LlamaForTokenClassification
     from trl import DPOConfig, DPOTrainer
     from trl.experimental.prm import PRMConfig, PRMTrainer
@@ -79,29 +80,27 @@ def trl(exports):
     plain = {"max_steps": 2, "per_device_train_batch_size": 1, "use_cpu": True, "bf16": False,
              "report_to": [], "save_strategy": "no", "disable_tqdm": True,
              "gradient_checkpointing": False, "max_length": None, "output_dir": str(exports)}
-    rows = []
+    table = lambda path, columns: load_dataset(
+        "json", data_files=str(path), cache_dir=str(exports / "trl-cache"))["train"].select_columns(columns)
     for guard, each in lines(exports, "trl"):
         with guard:
             labels = PRMTrainer.tokenize_row(each, tokenizer, "\n", None, None, False, False)["labels"]
             said = [label for label in labels if label != -100]
             assert said == [int(label) for label in each["labels"]], "labels were lost"
-            rows.append(each)
-    if rows:
-        model = small_model(LlamaForTokenClassification, tokenizer, num_labels=2)
-        keys = ("prompt", "completions", "labels")
-        data = Dataset.from_list([{key: each[key] for key in keys} for each in rows])
-        with row(exports / "trl.jsonl", "all"):
-            trains(PRMTrainer(model, PRMConfig(**plain), train_dataset=data, processing_class=tokenizer))
-    pairs = []
     for guard, each in lines(exports, "pairs"):
         with guard:
             assert each["chosen_label"] > each["rejected_label"], "the better one is not chosen"
-            pairs.append({key: each[key] for key in ("prompt", "chosen", "rejected")})
-    if pairs:
-        model = small_model(LlamaForCausalLM, tokenizer)
-        with row(exports / "pairs.jsonl", "all"):
-            data = Dataset.from_list(pairs)
-            trains(DPOTrainer(model, args=DPOConfig(**plain), train_dataset=data, processing_class=tokenizer))
+    if (path := exports / "trl.jsonl").exists():
+        with row(path, "all"):
+            data = table(path, ["prompt", "completions", "labels"])
+            model = small_model(LlamaForTokenClassification, tokenizer, num_labels=2)
+            trains(PRMTrainer(model, PRMConfig(**plain), train_dataset=data, processing_class=tokenizer))
+    if (path := exports / "pairs.jsonl").exists():
+        with row(path, "all"):
+            data = table(path, ["prompt", "chosen", "rejected"])
+            model = small_model(LlamaForCausalLM, tokenizer)
+            trains(DPOTrainer(model, copy.deepcopy(model), DPOConfig(**plain), train_dataset=data,
+                              processing_class=tokenizer))
 
 
 def verl(exports):
