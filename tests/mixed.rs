@@ -122,7 +122,7 @@ fn all_tools_in_one_run_fork_replay_and_resume_to_the_same_bytes() {
 }
 
 #[test]
-fn one_byte_of_a_table_is_reported_at_the_cell_that_reads_it() {
+fn one_byte_of_a_table_is_reported_at_the_first_cell_that_shows_it() {
     let world = world_of_all_tools();
     if !world.lend_python("a changed table") {
         return;
@@ -131,7 +131,8 @@ fn one_byte_of_a_table_is_reported_at_the_cell_that_reads_it() {
     world.ok(&["run", "world", "-m", "scripted:script.jsonl", "-n", "1", "-o", "runs/a"]);
     world.ok(&["replay", "runs/a"]);
     world.edit("files/stock.csv", "rope,120", "rope,121");
-    let words = ["(task q1, step 4)", "python"];
+    // Step 4 reads it and shows how many rows there are; step 6 shows their sum.
+    let words = ["(task q1, step 6): observation 0 differs", "159", "160"];
     world.fails(&["replay", "runs/a"], 1, &words);
 }
 

@@ -141,6 +141,6 @@ fn one_byte_of_the_interpreter_is_told_before_a_step_is_executed() {
     bytes[middle] ^= 1;
     std::fs::write(lent.join(library), bytes).expect("a file");
     let outcome = world.at_root(&["replay", run]);
-    assert_eq!(outcome.code, 4, "{}{}", outcome.stdout, outcome.stderr);
+    assert_eq!(outcome.code, 3, "{}{}", outcome.stdout, outcome.stderr);
     assert!(outcome.stderr.contains(library), "{}", outcome.stderr);
 }

@@ -17,17 +17,19 @@ import tempfile
 
 FORMATS = ("agentprocessbench", "openai-chat", "atif", "skyrl", "verl", "verifiers", "atropos", "trl",
            "openrlhf", "prm", "pairs", "verdict-chat", "parquet")
-# What reads the exports, the folders its packages lie in, and what it is called there.
+OURS = "plumb import"
+# What reads the exports, and the folders its packages lie in.
 READERS = {
-    "trl": (["trainers"], "trl"),
-    "verl": (["trainers"], "verl"),
-    "skyrl": (["trainers"], "skyrl"),
-    "verifiers": (["verifiers"], "verifiers"),
-    "atropos": (["atropos"], "atroposlib"),
-    "harbor": (["harbor", "verifiers"], "harbor"),
-    "openrlhf": (["openrlhf", "trainers"], "openrlhf"),
-    "datasets": (["trainers"], "datasets"),
-    "pyarrow": (["trainers"], "pyarrow"),
+    OURS: [],
+    "trl": ["trainers"],
+    "verl": ["trainers"],
+    "skyrl": ["trainers"],
+    "verifiers": ["verifiers"],
+    "atropos": ["atropos"],
+    "harbor": ["harbor", "verifiers"],
+    "openrlhf": ["openrlhf", "trainers"],
+    "datasets": ["trainers"],
+    "pyarrow": ["trainers"],
 }
 HERE = pathlib.Path(__file__).parent
 TASKS = 4
@@ -76,29 +78,32 @@ def export(plumb, folder):
 
 
 def told(name, line):
-    """What has to be the same when a line comes in again: all but who recorded and judged it."""
+    """What is the same when a line comes in again: all but who recorded and judged, and numbers."""
     row = json.loads(line)
     if name == "atif":
         row["agent"].pop("model_name")
+        row.pop("trajectory_id")
         for step in row["steps"]:
-            step.get("extra", {}).pop("label_by", None)
+            for key in ("label_by", "node"):
+                step.get("extra", {}).pop(key, None)
     return row
 
 
-def read_back(plumb, folder):
+def read_back(plumb, exports):
     """Our own importers: what goes out as trajectories comes in again, and goes out the same."""
-    refused = []
+    counts, refused = {}, []
     for name in ("agentprocessbench", "openai-chat", "atif"):
-        first = folder / f"{name}.jsonl"
-        run, out = folder / "again" / name, folder / "again" / f"{name}-out"
+        first = exports / f"{name}.jsonl"
+        run, out = exports / "again" / name, exports / "again" / f"{name}-out"
         plumb("import", name, first, "--out", run)
         plumb("export", run, "--format", name, "--out", out)
         ours, theirs = (path.read_text(encoding="utf-8").splitlines()
                         for path in (first, out / f"{name}.jsonl"))
-        same = [told(name, one) == told(name, two) for one, two in zip(ours, theirs, strict=True)]
-        refused += [f"{first.name}:{number}: not the same again"
-                    for number, it_is in enumerate(same, 1) if not it_is]
-    return refused
+        for number, (one, two) in enumerate(zip(ours, theirs, strict=True), 1):
+            counts[first.name] = counts.get(first.name, 0) + 1
+            if told(name, one) != told(name, two):
+                refused.append(f"{first.name}:{number}: not the same again")
+    return counts, refused
 
 
 def why_missing(installed, folders):
@@ -112,20 +117,23 @@ def why_missing(installed, folders):
     return None
 
 
-def have_read(reader, installed, exports):
-    """What a reader in a process of its own makes of a folder: counts, and what it refuses."""
-    folders, package = READERS[reader]
+def have_read(reader, plumb, installed, exports):
+    """What a reader makes of a folder: counts, or None with the reason; and what it refuses."""
+    if reader == OURS:
+        return read_back(plumb, exports)
+    folders = READERS[reader]
     if why := why_missing(installed, folders):
         return None, [why]
     paths = os.pathsep.join(str(installed / folder) for folder in folders)
-    # Nothing is fetched, and nobody is told.
-    quiet = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "0"}
+    # In a process of its own, which fetches nothing and tells nobody.
+    quiet = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "CUDA_VISIBLE_DEVICES": "",
+             "TOKENIZERS_PARALLELISM": "0", "PYTHONPATH": paths}
     done = subprocess.run([sys.executable, HERE / "readers.py", reader, exports], capture_output=True,
-                          text=True, env={**os.environ, **quiet, "PYTHONPATH": paths})
+                          text=True, env={**os.environ, **quiet})
     if done.returncode == 3:
         return None, [done.stdout.strip()]
     if done.returncode != 0:
-        return {}, [f"{reader} failed:\n{done.stderr[-2000:]}"]
+        return {}, [f"failed\n{done.stderr[-2000:]}"]
     found = json.loads(done.stdout.splitlines()[-1])
     return found["read"], found["refused"]
 
@@ -140,24 +148,19 @@ def main():
     read, skipped, failures = 0, 0, []
     with tempfile.TemporaryDirectory() as folder:
         folders = export(plumb, pathlib.Path(folder))
-        for exports in folders:
-            if not args.reader:
-                failures += [f"plumb import, {exports.name}/{each}" for each in read_back(plumb, exports)]
         for reader in args.reader or READERS:
-            counts = {}
+            counts, why = {}, None
             for exports in folders:
-                found, refused = have_read(reader, args.installed, exports)
+                found, refused = have_read(reader, plumb, args.installed, exports)
                 if found is None:
-                    skipped += 1
-                    print(f"{reader:<10} skipped: {refused[0]}", flush=True)
+                    why = refused[0]
                     break
-                failures += [f"{reader}, {exports.name}/{each}" for each in refused]
+                failures += [f"{reader}: {exports.name}/{each}" for each in refused]
                 for name, count in found.items():
                     counts[name] = counts.get(name, 0) + count
-            else:
-                read += 1
-                said = ", ".join(f"{count} of {name}" for name, count in counts.items())
-                print(f"{reader:<10} read {said}", flush=True)
+            said = ", ".join(f"{count} of {name}" for name, count in counts.items())
+            print(f"{reader:<12} {f'skipped: {why}' if why else f'read {said}'}", flush=True)
+            read, skipped = read + (why is None), skipped + (why is not None)
     for failure in failures:
         print(f"refused by {failure}")
     print(f"{read} readers read, {skipped} skipped, {len(failures)} rows refused")
