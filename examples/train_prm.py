@@ -1,6 +1,6 @@
 """Trains a small process reward model on a CPU, from rows that `plumb export` wrote.
 
-    plumb export runs/ID --format trl --view strict-local --out out    # or prm, of a run with tokens
+    plumb export runs/ID --format trl --out out
     python3 examples/train_prm.py out/trl.jsonl [MORE.jsonl...]
 
 A row of `trl` is a question, the texts that lead up to the end of each step, and whether the step
@@ -82,8 +82,8 @@ def features(asked, before, step):
 
 def fit(x, y, classes, args):
     """A network with one hidden layer, and its loss from first to last."""
-    model = torch.nn.Sequential(torch.nn.Linear(x.shape[1], 32), torch.nn.ReLU(), torch.nn.Dropout(0.5),
-                                torch.nn.Linear(32, classes))
+    model = torch.nn.Sequential(torch.nn.Linear(x.shape[1], 32), torch.nn.ReLU(),
+                                torch.nn.Dropout(0.5), torch.nn.Linear(32, classes))
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=args.decay)
     losses = []
     for _ in range(args.epochs):
@@ -124,23 +124,23 @@ def main():
         with torch.no_grad():
             said[test] = model((x[test] - mean) / spread).argmax(1)
         always[test] = torch.bincount(y[train]).argmax()
-        print(f"part {held_out + 1}: {int(train.sum())} steps, loss {losses[0]:.3f} -> {losses[-1]:.3f}; "
-              f"{int(test.sum())} held out, {(said == y)[test].float().mean():.3f} right, "
-              f"always the commonest {(always == y)[test].float().mean():.3f}")
+        print(f"part {held_out + 1}: {int(train.sum())} steps, loss {losses[0]:.3f} -> "
+              f"{losses[-1]:.3f}; {int(test.sum())} held out")
 
+    one, two = (said == y).float(), (always == y).float()
+    print(f"held out, {len(y)} steps of {len(questions)} questions: accuracy {one.mean():.3f}, "
+          f"always the commonest {two.mean():.3f}")
     # By question, so that one with many steps counts no more; resampled for an interval.
-    right = collections.defaultdict(list)
-    for (question, *_), one, two in zip(found, (said == y).tolist(), (always == y).tolist()):
-        right[question].append((one, two))
-    gains = [sum(one - two for one, two in each) / len(each) for each in right.values()]
+    gains = collections.defaultdict(list)
+    for (question, *_), gain in zip(found, (one - two).tolist()):
+        gains[question].append(gain)
+    gains = [sum(each) / len(each) for each in gains.values()]
     draws = random.Random(args.seed)
     means = sorted(sum(draws.choices(gains, k=len(gains))) / len(gains) for _ in range(1000))
-    print(f"held out, {len(y)} steps of {len(questions)} questions: accuracy {(said == y).float().mean():.3f}, "
-          f"always the commonest {(always == y).float().mean():.3f}")
     print(f"gain by question {sum(gains) / len(gains):+.3f} [{means[24]:+.3f}, {means[974]:+.3f}]")
     for index, name in enumerate(names):
-        mine = y == index
-        print(f"recall of {name:+d}: {(said == y)[mine].float().mean():.2f}, of {int(mine.sum())} steps")
+        recall = one[y == index]
+        print(f"recall of {name:+d}: {recall.mean():.2f}, of {len(recall)} steps")
 
 
 if __name__ == "__main__":

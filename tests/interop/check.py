@@ -15,8 +15,8 @@ import subprocess
 import sys
 import tempfile
 
-FORMATS = ("agentprocessbench", "openai-chat", "atif", "skyrl", "verl", "verifiers", "atropos", "trl",
-           "openrlhf", "prm", "pairs", "verdict-chat", "parquet")
+FORMATS = ("agentprocessbench", "openai-chat", "atif", "skyrl", "verl", "verifiers", "atropos",
+           "trl", "openrlhf", "prm", "pairs", "verdict-chat", "parquet")
 OURS = "plumb import"
 # What reads the exports, and the folders its packages lie in.
 READERS = {
@@ -49,9 +49,10 @@ class Plumb:
 
 
 def script():
-    """For each question a search and the right answer, and a search for nothing and a wrong one."""
+    """For each question a search and the right answer; a search for nothing and a wrong one."""
     environment = HERE.parent.parent / "environments/multihop-qa"
-    read = lambda name: [json.loads(line) for line in open(environment / name, encoding="utf-8")]
+    lines = lambda name: (environment / name).read_text(encoding="utf-8").splitlines()
+    read = lambda name: [json.loads(line) for line in lines(name)]
     gold = {each["id"]: each["answer"] for each in read("gold.jsonl")}
     for task in read("tasks.jsonl")[:TASKS]:
         for query, answer in ((task["prompt"], gold[task["id"]]), ("zzz", "nobody knows")):
@@ -63,7 +64,8 @@ def script():
 def export(plumb, folder):
     """Both runs in every format; a folder a run. A format without a row in either is an error."""
     (folder / "script.jsonl").write_text("\n".join(script()) + "\n", encoding="utf-8")
-    policies = {"model": ("llama:default", 2), "scripted": (f"scripted:{folder / 'script.jsonl'}", 6)}
+    policies = {"model": ("llama:default", 2),
+                "scripted": (f"scripted:{folder / 'script.jsonl'}", 6)}
     without = set(FORMATS)
     for name, (policy, samples) in policies.items():
         run, out = folder / "runs" / name, folder / name
@@ -78,7 +80,7 @@ def export(plumb, folder):
 
 
 def told(name, line):
-    """What is the same when a line comes in again: all but who recorded and judged, and numbers."""
+    """What is the same when a line comes in again: all but numbers, and who recorded it."""
     row = json.loads(line)
     if name == "atif":
         row["agent"].pop("model_name")
@@ -128,8 +130,8 @@ def have_read(reader, plumb, installed, exports):
     # In a process of its own, which fetches nothing and tells nobody.
     quiet = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "CUDA_VISIBLE_DEVICES": "",
              "TOKENIZERS_PARALLELISM": "0", "PYTHONPATH": paths}
-    done = subprocess.run([sys.executable, HERE / "readers.py", reader, exports], capture_output=True,
-                          text=True, env={**os.environ, **quiet})
+    done = subprocess.run([sys.executable, HERE / "readers.py", reader, exports],
+                          capture_output=True, text=True, env={**os.environ, **quiet})
     if done.returncode == 3:
         return None, [done.stdout.strip()]
     if done.returncode != 0:
@@ -142,7 +144,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--plumb", required=True)
     parser.add_argument("--installed", required=True, type=pathlib.Path)
-    parser.add_argument("--reader", choices=READERS, action="append", help="only this one; repeat for several")
+    parser.add_argument("--reader", choices=READERS, action="append", help="only this one")
     args = parser.parse_args()
     plumb = Plumb(args.plumb)
     read, skipped, failures = 0, 0, []

@@ -10,7 +10,6 @@ import contextlib
 import copy
 import json
 import math
-import os
 import pathlib
 import sys
 
@@ -43,7 +42,7 @@ def byte_tokenizer():
     from transformers import PreTrainedTokenizerFast
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(letters)}, merges=[]))
+    tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(letters)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken("ки", normalized=False)])
@@ -60,8 +59,8 @@ def small_model(kind, tokenizer, **more):
 
     return kind(LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-        num_attention_heads=2, max_position_embeddings=1 << 15, pad_token_id=tokenizer.pad_token_id,
-        **more,
+        num_attention_heads=2, max_position_embeddings=1 << 15,
+        pad_token_id=tokenizer.pad_token_id, **more,
     ))
 
 
@@ -78,29 +77,30 @@ def trl(exports):
 
     tokenizer = byte_tokenizer()
     plain = {"max_steps": 2, "per_device_train_batch_size": 1, "use_cpu": True, "bf16": False,
-             "report_to": [], "save_strategy": "no", "disable_tqdm": True,
-             "gradient_checkpointing": False, "max_length": None, "output_dir": str(exports)}
-    table = lambda path, columns: load_dataset(
-        "json", data_files=str(path), cache_dir=str(exports / "trl-cache"))["train"].select_columns(columns)
+             "report_to": [], "save_strategy": "no", "disable_tqdm": True, "max_length": None,
+             "gradient_checkpointing": False, "output_dir": str(exports)}
+    cache = str(exports / "trl-cache")
+    load = lambda path: load_dataset("json", data_files=str(path), cache_dir=cache)["train"]
     for guard, each in lines(exports, "trl"):
         with guard:
-            labels = PRMTrainer.tokenize_row(each, tokenizer, "\n", None, None, False, False)["labels"]
-            said = [label for label in labels if label != -100]
+            tokenised = PRMTrainer.tokenize_row(each, tokenizer, "\n", None, None, False, False)
+            said = [label for label in tokenised["labels"] if label != -100]
             assert said == [int(label) for label in each["labels"]], "labels were lost"
     for guard, each in lines(exports, "pairs"):
         with guard:
             assert each["chosen_label"] > each["rejected_label"], "the better one is not chosen"
     if (path := exports / "trl.jsonl").exists():
         with row(path, "all"):
-            data = table(path, ["prompt", "completions", "labels"])
+            data = load(path).select_columns(["prompt", "completions", "labels"])
             model = small_model(LlamaForTokenClassification, tokenizer, num_labels=2)
-            trains(PRMTrainer(model, PRMConfig(**plain), train_dataset=data, processing_class=tokenizer))
+            trains(PRMTrainer(model, PRMConfig(**plain), train_dataset=data,
+                              processing_class=tokenizer))
     if (path := exports / "pairs.jsonl").exists():
         with row(path, "all"):
-            data = table(path, ["prompt", "chosen", "rejected"])
+            data = load(path).select_columns(["prompt", "chosen", "rejected"])
             model = small_model(LlamaForCausalLM, tokenizer)
-            trains(DPOTrainer(model, copy.deepcopy(model), DPOConfig(**plain), train_dataset=data,
-                              processing_class=tokenizer))
+            trains(DPOTrainer(model, copy.deepcopy(model), DPOConfig(**plain),
+                              train_dataset=data, processing_class=tokenizer))
 
 
 def verl(exports):
@@ -120,19 +120,23 @@ def verl(exports):
     rows = list(RLHFDataset(str(path), byte_tokenizer(), config))
     uids = [each["uid"] for each in rows]
     long = max(len(each["response_ids"]) for each in rows)
-    padded = lambda name: torch.tensor([each[name] + [0] * (long - len(each[name])) for each in rows])
-    mask = padded("response_mask").float()
-    expected, _ = compute_grpo_outcome_advantage(padded("token_level_rewards").float(), mask, numpy.array(uids))
-    ours = padded("advantages").float() * mask
+    pad = lambda values: values + [0] * (long - len(values))
+    padded = lambda name: torch.tensor([pad(each[name]) for each in rows]).float()
+    rewards, mask = padded("token_level_rewards"), padded("response_mask")
+    expected, _ = compute_grpo_outcome_advantage(rewards, mask, numpy.array(uids))
+    ours = padded("advantages") * mask
     for number, each in enumerate(rows, 1):
         with row(path, number):
-            fields = ("prompt_ids", "response_ids", "response_mask", "response_logprobs", "reward_score", "num_turns")
-            output = AgentLoopOutput(metrics=AgentLoopMetrics(), **{key: each[key] for key in fields}).as_dict()
-            lengths = {len(output[key]) for key in ("responses", "response_mask", "rollout_log_probs")}
+            fields = {key: each[key] for key in AgentLoopOutput.model_fields if key in each}
+            output = AgentLoopOutput(metrics=AgentLoopMetrics(), **fields).as_dict()
+            lists = ("prompts", "responses", "response_mask", "rollout_log_probs")
+            lengths = {len(output[key]) for key in lists[1:]}
+            assert len(output["prompts"]) == len(each["prompt_ids"]), "the prompt was lost"
             assert lengths == {len(each["token_level_rewards"])}, "lists differ in length"
             # It leaves a group of one as it is, where we say 0: there is nothing to compare.
             if uids.count(each["uid"]) > 1:
-                torch.testing.assert_close(ours[number - 1], expected[number - 1], atol=1e-4, rtol=1e-4)
+                one, two = ours[number - 1], expected[number - 1]
+                torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
 
 
 def skyrl(exports):
@@ -187,8 +191,9 @@ def atropos(exports):
         return
     server = TestClient(app)
     server.post("/register", json={
-        "wandb_group": "", "wandb_project": "", "batch_size": sequences, "max_token_len": 1 << 15,
-        "checkpoint_dir": "", "save_checkpoint_interval": 0, "starting_step": 0, "num_steps": 1,
+        "wandb_group": "", "wandb_project": "", "batch_size": sequences,
+        "max_token_len": 1 << 15, "checkpoint_dir": "", "save_checkpoint_interval": 0,
+        "starting_step": 0, "num_steps": 1,
     }).raise_for_status()
     assert server.get("/batch").json()["batch"] is None
     for guard, each in rows:
@@ -196,7 +201,8 @@ def atropos(exports):
             answer = server.post("/scored_data", json=each)
             assert answer.status_code == 200, answer.text
             for tokens, masks in zip(each["tokens"], each["masks"], strict=True):
-                assert all(mask in (-100, token) for token, mask in zip(tokens, masks, strict=True))
+                paired = zip(tokens, masks, strict=True)
+                assert all(mask in (-100, token) for token, mask in paired), "a mask is amiss"
     with row(exports / "atropos.jsonl", "all"):
         batch = server.get("/batch").json()["batch"]
         assert sum(len(group["tokens"]) for group in batch) == sequences, "groups were lost"
@@ -210,7 +216,7 @@ def harbor(exports):
         with guard:
             trajectory = Trajectory.model_validate(each)
             assert trajectory.agent.tool_definitions, "the tools are not told"
-            assert [step.step_id for step in trajectory.steps] == list(range(1, len(each["steps"]) + 1))
+            assert len(trajectory.steps) == len(each["steps"]), "steps were lost"
 
 
 def openrlhf(exports):
@@ -221,14 +227,14 @@ def openrlhf(exports):
 
     found = list(lines(exports, "openrlhf"))
     tokenizer = byte_tokenizer()
-    args = SimpleNamespace(input_key="input", label_key="label", placeholder_token="ки", reward_tokens=["+", "-"])
+    args = SimpleNamespace(input_key="input", label_key="label", placeholder_token="ки",
+                           reward_tokens=["+", "-"])
     data = {key: [each[key] for _, each in found] for key in ("input", "label")}
     data = ProcessRewardDataset(data, tokenizer, 1 << 20, SimpleNamespace(args=args))
     for number, (guard, each) in enumerate(found):
         with guard:
-            _, _, labels = data[number]
-            said = tokenizer.convert_ids_to_tokens([label for label in labels[0].tolist() if label != -100])
-            assert said == each["label"], "labels were lost"
+            labels = [label for label in data[number][2][0].tolist() if label != -100]
+            assert tokenizer.convert_ids_to_tokens(labels) == each["label"], "labels were lost"
 
 
 def datasets(exports):
@@ -237,26 +243,26 @@ def datasets(exports):
 
     for path in sorted(exports.glob("*.jsonl")):
         with row(path, "all"):
-            table = load_dataset("json", data_files=str(path), cache_dir=str(exports / "datasets-cache"))["train"]
+            cache = str(exports / "datasets-cache")
+            table = load_dataset("json", data_files=str(path), cache_dir=cache)["train"]
             with open(path, encoding="utf-8") as file:
                 assert len(table) == sum(1 for _ in file), "rows were lost"
 
 
 def pyarrow(exports):
-    """Reads every table, and joins verdicts and trajectories to the steps they name."""
+    """Reads every table, and finds the step of every verdict."""
     import pyarrow.parquet as parquet
 
-    tables = {path.stem: (path, parquet.read_table(path)) for path in sorted(exports.glob("*.parquet"))}
-    for path, table in tables.values():
+    for path in sorted(exports.glob("*.parquet")):
         with row(path, "all"):
+            table = parquet.read_table(path)
             table.validate(full=True)
             assert table.num_rows > 0, "it is empty"
-    if "steps" in tables:
-        steps = {(each["task"], each["node"]) for each in tables["steps"][1].select(["task", "node"]).to_pylist()}
-        path, verdicts = tables["verdicts"]
-        for number, each in enumerate(verdicts.select(["task", "node"]).to_pylist(), 1):
-            with row(path, number):
-                assert (each["task"], each["node"]) in steps, "of no step"
+    place = lambda name: parquet.read_table(exports / name, columns=["task", "node"]).to_pylist()
+    steps = {tuple(each.values()) for each in place("steps.parquet")}
+    for number, each in enumerate(place("verdicts.parquet"), 1):
+        with row(exports / "verdicts.parquet", number):
+            assert tuple(each.values()) in steps, "of no step"
 
 
 READERS = [trl, verl, skyrl, verifiers, atropos, harbor, openrlhf, datasets, pyarrow]
@@ -265,8 +271,6 @@ READERS = [trl, verl, skyrl, verifiers, atropos, harbor, openrlhf, datasets, pya
 def main():
     name, exports = sys.argv[1], pathlib.Path(sys.argv[2])
     reader = {reader.__name__: reader for reader in READERS}[name]
-    # A module beside this file must not stand in for a package of the same name.
-    sys.path = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
     try:
         with contextlib.redirect_stdout(sys.stderr):
             reader(exports)
