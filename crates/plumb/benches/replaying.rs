@@ -44,8 +44,8 @@ fn plumb(args: &[&str]) -> Result<String, Box<dyn Error>> {
 /// Seconds of recording and of replaying, and the steps there were.
 fn measure(world: &str, run: &Path) -> Result<(f64, f64, u64), Box<dyn Error>> {
     let run = run.to_str().ok_or("a path of UTF-8")?;
-    let record = ["run", world, "--policy", "llama:default", "--limit", "4", "--samples"];
-    let more = ["2", "--concurrency", "8", "--seed", "7", "--json", "--out", run];
+    let record = ["run", world, "--policy", "llama:default", "--limit", "2", "--samples"];
+    let more = ["2", "--steps-max", "4", "--seed", "7", "--json", "--out", run];
     let report: Value = serde_json::from_str(&plumb(&[&record[..], &more].concat())?)?;
     let recording = report["seconds"].as_f64().ok_or("no time was told")?;
     let begun = Instant::now();
