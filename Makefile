@@ -31,12 +31,21 @@ CHECK := import hashlib, sys; args = sys.argv[1:]; wrong = [(path, found) \
   if (found := hashlib.sha256(open(path, "rb").read()).hexdigest()) != sha]; \
   sys.exit(f"unexpected sha256: {wrong}" if wrong else None)
 
-.PHONY: help setup tools model python build demo test bench
+# What reads exports, a folder each where versions conflict; a list of packages each. 8 GB in
+# all, torch and its libraries most of it.
+INTEROP := $(CACHE)/interop
+READERS := trainers verifiers atropos harbor openrlhf
+# Of two packages we read a few modules, which ask for none of what the whole of it does.
+PIP_harbor := --no-deps --ignore-requires-python
+PIP_openrlhf := --no-deps
+
+.PHONY: help setup tools model python build demo test interop bench
 
 help:
 	@echo "make setup   tools, model, Python, build; puts plumb into $(BIN)"
 	@echo "make demo    set up, run a local model over a few questions, label, show"
 	@echo "make test    set up and run every test"
+	@echo "make interop set up, install what reads exports (8 GB), have each read every export"
 	@echo "make bench   set up and run the benchmarks"
 	@echo "GPU=cuda|vulkan|metal switches the build"
 
@@ -103,6 +112,19 @@ demo: setup
 
 test: tools model python
 	@$(TOOLS) cargo test --release --workspace $(FEATURES)
+
+interop: build model $(READERS:%=reader-%)
+	@python3 tests/interop/check.py --plumb $(PLUMB) --installed "$(INTEROP)"
+
+# The stamp is the list that was installed. What cannot be installed here is skipped by the
+# check, with the reason that pip gave.
+reader-%:
+	@cmp -s tests/interop/$*.txt "$(INTEROP)/$*/.installed" || { \
+	  echo "fetching what reads exports: $*"; \
+	  rm -rf "$(INTEROP)/$*"; mkdir -p "$(INTEROP)/$*"; \
+	  python3 -m pip install -q --disable-pip-version-check --no-warn-conflicts $(PIP_$*) \
+	    --target "$(INTEROP)/$*" -r tests/interop/$*.txt 2> "$(INTEROP)/$*/.error" && \
+	  cp tests/interop/$*.txt "$(INTEROP)/$*/.installed" || true; }
 
 bench: tools model python
 	@$(TOOLS) cargo bench --workspace --bench '*' $(FEATURES)

@@ -179,6 +179,26 @@ fn a_run_without_tokens_says_what_to_do() {
 }
 
 #[test]
+fn an_advantage_without_anything_to_hold_against_is_refused() {
+    let world = imported();
+    let export = |advantages: &'static str| {
+        let line = ["export", "run", "--format", "skyrl", "--advantages"];
+        [&line[..], &[advantages, "--out", advantages]].concat()
+    };
+    // Only the questions have two trajectories going on from them.
+    world.fails(&export("gae"), 1, &["no row was written", "3 no-value", "branch"]);
+    for advantages in ["tree", "dual"] {
+        world.ok(&export(advantages));
+        let header = header(&world, &format!("{advantages}/skyrl.header.json"));
+        assert_eq!(header["advantages"], advantages);
+        let refused = json!({"alone": 1, "not-an-extension": 1});
+        assert_eq!(header["counts"]["refused"], refused, "{header}");
+        let leaks = json!({"gold": true, "later": false, "outcome": true});
+        assert_eq!(header["leaks"], leaks, "it looked at outcomes");
+    }
+}
+
+#[test]
 fn steps_taken_from_one_state_become_pairs() {
     let world = World::new();
     let line = |sample: u32, said: &str, label: i32| {

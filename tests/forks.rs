@@ -1,5 +1,8 @@
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
+use crate::recovery::wait_for_bytes;
 use crate::world::{World, search};
 
 const QUESTION: &str = "Who built the Tide Mill?";
@@ -78,8 +81,11 @@ fn another_message_in_a_steps_place_changes_the_success() {
     world.fails(
         &["fork", "runs/a", "q4:0", "--replace", "other.txt", "-o", "runs/f"],
         2,
-        &["runs/f", "not empty"],
+        &["runs/f", "holds another run", "the policy was"],
     );
+    world.write("other.txt", &search("the Mill"));
+    let other = [&args[..], &["-r", "8", "-o", "runs/f"]].concat();
+    world.fails(&other, 2, &["runs/f", "holds another run", "step 1 is not"]);
 }
 
 #[test]
@@ -148,6 +154,59 @@ fn a_forged_observation_is_what_the_policy_sees_and_no_divergence() {
         2,
         &["step", "is forged", "made from"],
     );
+}
+
+/// What the trajectories of a run say, whatever order they were made in.
+fn told(world: &World, run: &str) -> Vec<String> {
+    let lines = world.steps(run).into_iter();
+    let mut told: Vec<String> = lines
+        .map(|line| {
+            json!([line["type"], line["proposal"], line["observations"], line["ending"]])
+        })
+        .map(|line| line.to_string())
+        .collect();
+    told.sort();
+    told
+}
+
+#[test]
+fn killed_at_any_moment_the_same_command_finishes_the_fork() {
+    let world = misled();
+    let args = |out: &'static str| {
+        let fork = ["fork", "runs/a", "q4", "--delete-each", "-m", "baseline"];
+        [&fork[..], &["-r", "300", "-c", "4", "--json", "-o", out]].concat()
+    };
+    let report = |said: &str| {
+        let mut report: Value = serde_json::from_str(said).expect("JSON");
+        report["run"] = Value::Null;
+        // Their numbers tell of the order in which they were made.
+        for arm in ["/factual", "/counterfactual/0", "/counterfactual/1"] {
+            let arm = report.pointer_mut(arm).expect("an arm");
+            let names = arm["trajectories"].as_array().map(Vec::len);
+            arm["trajectories"] = json!(names);
+        }
+        report
+    };
+    let whole = report(&world.ok(&args("runs/whole")));
+    assert_eq!(whole["factual"]["success"]["trials"], 300);
+    for (out, bytes) in
+        [("runs/0", 1), ("runs/1", 20_000), ("runs/2", 150_000), ("runs/3", 400_000)]
+    {
+        let mut command = world.command(&args(out));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("plumb starts");
+        wait_for_bytes(&world, out, bytes);
+        child.kill().expect("kill -9");
+        child.wait().expect("it is dead");
+        assert_eq!(report(&world.ok(&args(out))), whole, "killed at {bytes} bytes");
+        assert_eq!(told(&world, out), told(&world, "runs/whole"));
+        // Once more it has nothing to do, and says the same.
+        let steps = world.read(&format!("{out}/steps.jsonl"));
+        assert_eq!(report(&world.ok(&args(out))), whole);
+        assert_eq!(world.read(&format!("{out}/steps.jsonl")), steps);
+        let replayed = world.ok(&["replay", out, "--execute"]);
+        assert!(replayed.contains("no divergence"), "{replayed}");
+    }
 }
 
 #[test]

@@ -120,3 +120,62 @@ fn all_tools_in_one_run_fork_replay_and_resume_to_the_same_bytes() {
         world.ok(&["replay", out, "--execute"]);
     }
 }
+
+#[test]
+fn one_byte_of_a_table_is_reported_at_the_first_cell_that_shows_it() {
+    let world = world_of_all_tools();
+    if !world.lend_python("a changed table") {
+        return;
+    }
+    world.write_lines("script.jsonl", &[json!({ "replies": messages("one") })]);
+    world.ok(&["run", "world", "-m", "scripted:script.jsonl", "-n", "1", "-o", "runs/a"]);
+    world.ok(&["replay", "runs/a"]);
+    world.edit("files/stock.csv", "rope,120", "rope,121");
+    // Step 4 reads it and shows how many rows there are; step 6 shows their sum.
+    let words = ["(task q1, step 6): observation 0 differs", "159", "160"];
+    world.fails(&["replay", "runs/a"], 1, &words);
+}
+
+/// Each shipped world: its name, what answers there, samples of each task, further arguments.
+const WORLDS: [(&str, &str, &str, &[&str]); 4] = [
+    ("multihop-qa", "baseline", "4", &[]),
+    ("text-to-sql", "scripted:tests/cases/text-to-sql.jsonl", "25", &["-n", "8"]),
+    ("data-analysis", "scripted:tests/cases/data-analysis.jsonl", "5", &["-n", "8"]),
+    (
+        "or-modelling",
+        "scripted:tests/cases/or-modelling.jsonl",
+        "25",
+        &["--tasks", "tests/cases/or-modelling-tasks.jsonl"],
+    ),
+];
+
+#[test]
+fn a_thousand_episodes_of_four_worlds_and_their_forks_replay_without_a_difference() {
+    let world = World::new();
+    let has_python = world.lend_python("episodes of data-analysis");
+    let (mut episodes, mut forked) = (0, 0);
+    let ends = |run: &str| {
+        let lines = world.steps(run).into_iter();
+        lines.filter(|line| line["type"] == "ending").count()
+    };
+    for (name, policy, samples, more) in WORLDS {
+        if name == "data-analysis" && !has_python {
+            continue;
+        }
+        let (run, fork) = (format!("runs/{name}"), format!("runs/{name}-fork"));
+        let path = |run: &str| world.path(run).to_str().expect("UTF-8").to_owned();
+        let args = ["run", name, "-m", policy, "-r", samples, "-c", "8", "-o"];
+        world.ok_at_root(&[&args[..], &[&path(&run)], more].concat());
+        episodes += ends(&run);
+        let task = world.steps(&run)[0]["task"].as_str().expect("a task").to_owned();
+        let args = ["fork", &path(&run), &format!("{task}:0"), "--drop", "-r", "4"];
+        world.ok_at_root(&[&args[..], &["-m", policy, "-o", &path(&fork)]].concat());
+        forked += ends(&fork);
+        for run in [&run, &fork] {
+            let replayed = world.ok_at_root(&["replay", &path(run)]);
+            assert!(replayed.contains("no divergence"), "{run}: {replayed}");
+        }
+    }
+    assert!(episodes >= 1000, "{episodes} episodes");
+    assert!(forked >= 6 * 4, "{forked} of forks: two arms, four samples each");
+}

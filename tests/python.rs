@@ -119,3 +119,28 @@ fn published_questions_and_programs_become_environments() {
         }
     }
 }
+
+#[test]
+fn one_byte_of_the_interpreter_is_told_before_a_step_is_executed() {
+    let world = World::new();
+    if !world.lend_python("a damaged interpreter") {
+        return;
+    }
+    let run = world.path("run");
+    let run = run.to_str().expect("UTF-8");
+    let policy = "scripted:tests/cases/data-analysis.jsonl";
+    world.ok_at_root(&["run", "data-analysis", "-m", policy, "-n", "1", "-o", run]);
+    let lent = world.path("cache/python");
+    let files = std::fs::canonicalize(&lent).expect("the user's cache");
+    std::fs::remove_file(&lent).expect("a link");
+    std::fs::create_dir(&lent).expect("a folder");
+    let (module, library) = ("python-snapshot.wasm", "python-stdlib.zip");
+    std::os::unix::fs::symlink(files.join(module), lent.join(module)).expect("a link");
+    let mut bytes = std::fs::read(files.join(library)).expect("the library");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(lent.join(library), bytes).expect("a file");
+    let outcome = world.at_root(&["replay", run]);
+    assert_eq!(outcome.code, 3, "{}{}", outcome.stdout, outcome.stderr);
+    assert!(outcome.stderr.contains(library), "{}", outcome.stderr);
+}

@@ -15,7 +15,7 @@ fn start(world: &World, run: &str) -> Child {
 }
 
 /// Waits until a run has recorded this many bytes of steps.
-fn wait_for_bytes(world: &World, run: &str, bytes: u64) {
+pub(crate) fn wait_for_bytes(world: &World, run: &str, bytes: u64) {
     let path = world.path(&format!("{run}/steps.jsonl"));
     let began = Instant::now();
     while fs::metadata(&path).map_or(0, |file| file.len()) < bytes {

@@ -15,7 +15,7 @@ mod episodes;
 mod forks;
 /// What a model gets wrong, and how the loop answers it.
 mod mistakes;
-/// Every tool in one run.
+/// Every tool in one run, and every world one after the other.
 mod mixed;
 /// Kill, resume, interrupt.
 mod recovery;

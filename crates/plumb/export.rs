@@ -64,7 +64,8 @@ pub(crate) struct ExportArgs {
     #[arg(long, default_value = "step", value_name = "R", value_parser = rewards)]
     rewards: Rewards,
     /// What rewards are compared with: grpo or rloo (trajectories of one task), turn or
-    /// sibling (steps taken from one state).
+    /// sibling (steps taken from one state), gae (what trajectories through a state earn),
+    /// tree (the outcomes below a step), dual (outcomes and steps, each among themselves).
     #[arg(long, default_value = "grpo", value_name = "A", value_parser = advantages)]
     advantages: Advantages,
     /// A run with labels by people, judged by the same verifiers: how often the view is wrong

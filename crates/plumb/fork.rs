@@ -7,9 +7,10 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use plumbline::store::{FORMAT, RunHeader, RunWriter};
 use plumbline::{
-    CallCache, Change, CounterfactualError, Digest, Environment, Event, Evidence, Gold,
-    Ground, Interval, NodeId, Observation, Outcome, Policy, Prefix, Proportion, Rest,
-    SinkError, Start, Task, TaskId, Tree, Verdict, Worth, branch, grade, outcome, prefix,
+    CallCache, Change, CounterfactualError, Digest, Ending, Environment, Event, Evidence,
+    Gold, Ground, Interval, Node, NodeId, Observation, Outcome, Policy, Prefix,
+    Proportion, Rest, SinkError, Start, Task, TaskId, Tree, Verdict, Worth, branch,
+    grade, outcome, prefix,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
@@ -23,8 +24,8 @@ use crate::progress::Progress;
 use crate::recording;
 use crate::regenerate::{Slots, recorded_policy};
 use crate::run::{
-    CALL_CACHE_BYTES_MAX, host, now_unix_s, stop_on_interrupt, ungraded, ungrown,
-    without_credentials,
+    CALL_CACHE_BYTES_MAX, host, now_unix_s, refuse_strange, steps_of, stop_on_interrupt,
+    ungraded, ungrown, without_credentials,
 };
 use crate::show::find;
 
@@ -257,8 +258,12 @@ pub(crate) async fn fork(args: &ForkArgs, json: bool) -> Result<()> {
     let (grown, arms) = lay_out(&task.id, arms);
     let header = new_header(args, header, &fork, leaf, rest, &arms);
     let out = args.out.clone().unwrap_or_else(|| default_out(args, &header));
-    refuse_present(&out)?;
+    refuse_strange(&out, &header)?;
+    if out.join("run.json").exists() {
+        recording::warn_of_losses(&out)?;
+    }
     let writer = RunWriter::open(&out, &header)?;
+    let grown = take_up(&out, &header, grown, &writer)?;
     let reports = fork.grow(grown, arms, &writer, json).await?;
     let mut reports = reports.into_iter();
     let report = Report {
@@ -298,13 +303,33 @@ fn refuse_unforkable(args: &ForkArgs, header: &RunHeader) -> Result<()> {
     Ok(())
 }
 
-fn refuse_present(out: &Path) -> Result<()> {
-    if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
-        let message =
-            format!("{}: not empty; choose another --out, or remove it", out.display());
+/// The arms as an earlier start of the same command left them, or else as they are laid out,
+/// recorded by now.
+fn take_up(
+    out: &Path,
+    header: &RunHeader,
+    laid_out: Tree,
+    writer: &RunWriter,
+) -> Result<Tree> {
+    let mut recorded = steps_of(out, header)?;
+    let task = laid_out.task();
+    let recorded = recorded.remove(task).unwrap_or_else(|| Tree::new(task.clone()));
+    let differs = |(id, node): &(NodeId, &Arc<Node>)| {
+        recorded.get(*id).is_some_and(|other| &other != node)
+    };
+    if let Some((id, _)) = laid_out.nodes().find(differs) {
+        let message = format!(
+            "{}: holds another run (step {id} is not what the change makes of it now); choose \
+             another --out, or remove it",
+            out.display()
+        );
         return Err(Failure::say(Kind::Usage, message));
     }
-    Ok(())
+    let count = recorded.len();
+    for (id, node) in laid_out.nodes().skip(count) {
+        writer.append(Event::Node { task, id, node })?;
+    }
+    Ok(if count < laid_out.len() { laid_out } else { recorded })
 }
 
 fn rest(args: &ForkArgs) -> Rest {
@@ -468,9 +493,6 @@ impl Fork<'_> {
             writer.append(event).map_err(|error| SinkError(Box::new(error)))
         };
         let task = &self.task.id;
-        for (id, node) in tree.nodes() {
-            writer.append(Event::Node { task, id, node })?;
-        }
         let cache = CallCache::new(CALL_CACHE_BYTES_MAX);
         let slots = Semaphore::new(self.concurrency as usize);
         let ground = Ground {
@@ -487,29 +509,23 @@ impl Fork<'_> {
         let mut reports: Vec<ArmReport> = Vec::with_capacity(arms.len());
         for (index, arm) in (0u64..).zip(arms) {
             let after = arm.origin.after;
-            let before: BTreeSet<NodeId> = tree.leaves().into_iter().collect();
-            let stillborn = tree.stillborn().count();
-            if let Some(ending) = &arm.prefix.ending {
-                let event = Event::Ending { task, node: after, seed: None, ending };
-                writer.append(event)?;
-                tree.end(after, ending.clone()).expect("it was laid out");
-            } else {
-                let seed = Digest::of_json(&(self.seed, task, index)).to_u64();
-                let episode = arm.prefix.episode;
-                let start = Start { after, episode, samples: self.samples, seed };
-                tree = branch(&ground, self.task, tree, start).await.map_err(ungrown)?;
-            }
+            let seed = Digest::of_json(&(self.seed, task, index)).to_u64();
+            let episode = arm.prefix.episode;
+            let start = Start { after, episode, samples: self.samples, seed };
+            tree = match arm.prefix.ending {
+                Some(ending) => end(tree, after, ending, writer)?,
+                None => {
+                    branch(&ground, self.task, tree, &start).await.map_err(ungrown)?
+                }
+            };
             if *stop.borrow() {
-                let message =
-                    "interrupted: the arms are not whole, and nothing is compared";
+                let message = "interrupted: the arms are not whole, and nothing is compared; \
+                               the same command goes on";
                 return Err(Failure::say(Kind::External, message));
             }
-            // Where nothing could be sampled the arm ends where it was to begin.
-            let own = |leaf: &NodeId| !before.contains(leaf) || Some(*leaf) == after;
-            let leaves = tree.leaves().into_iter().filter(own).collect();
-            let lost = (tree.stillborn().count() - stillborn) as u64;
             let factual = reports.first().map(|report| report.success);
-            let report = self.report(&tree, arm.origin, leaves, lost, &cache).await?;
+            let leaves = start.trajectories(&tree);
+            let report = self.report(&tree, arm.origin, leaves, &cache).await?;
             reports.push(self.compared(report, factual));
             progress.set(index + 1, |_| String::new());
         }
@@ -524,13 +540,11 @@ impl Fork<'_> {
         tree: &Tree,
         origin: ArmOrigin,
         leaves: Vec<NodeId>,
-        stillborn: u64,
         cache: &CallCache,
     ) -> Result<ArmReport> {
         let grade = grade(self.environment, self.task, self.gold, tree, Some(cache));
         let compared = grade.await.map_err(ungraded)?;
         let mut success = Proportion::default();
-        let mut aborted = stillborn;
         let mut texts = BTreeSet::new();
         for leaf in &leaves {
             // An arm that ended before anything was sampled is the same in every sample.
@@ -543,7 +557,7 @@ impl Fork<'_> {
                     success.trials += weight;
                     success.successes += if score.exact_match { weight } else { 0 };
                 }
-                Outcome::Aborted { .. } | Outcome::Unfinished => aborted += weight,
+                Outcome::Aborted { .. } | Outcome::Unfinished => {}
             }
             let path = tree.path(*leaf).into_iter();
             texts.insert(
@@ -554,7 +568,7 @@ impl Fork<'_> {
         Ok(ArmReport {
             origin,
             success,
-            aborted,
+            aborted: u64::from(self.samples) - success.trials,
             distinct: texts.len() as u64,
             trajectories: leaves
                 .iter()
@@ -572,6 +586,21 @@ impl Fork<'_> {
             .map(|change| Worth::of(change, self.margin));
         ArmReport { change_in_success, worth, ..report }
     }
+}
+
+/// Records that an arm ended where a policy was to go on, unless an earlier start has.
+fn end(
+    mut tree: Tree,
+    after: Option<NodeId>,
+    ending: Ending,
+    writer: &RunWriter,
+) -> Result<Tree> {
+    if after.and_then(|after| tree.ending(after)) != Some(&ending) {
+        let (task, seed, ending) = (tree.task(), None, &ending);
+        writer.append(Event::Ending { task, node: after, seed, ending })?;
+    }
+    tree.end(after, ending).expect("it was laid out");
+    Ok(tree)
 }
 
 fn print(report: &Report, tree: &Tree, margin: f64) {

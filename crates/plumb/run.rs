@@ -307,7 +307,7 @@ pub(crate) fn ungrown(error: GrowError) -> Failure {
 }
 
 /// Refuses a folder that holds something else, before anything is written there.
-fn refuse_strange(out: &Path, header: &RunHeader) -> Result<()> {
+pub(crate) fn refuse_strange(out: &Path, header: &RunHeader) -> Result<()> {
     if out.join("run.json").exists() {
         return refuse_conflict(out, header);
     }
@@ -369,7 +369,7 @@ pub(crate) fn without_credentials(policy: &str) -> String {
 
 /// The steps already recorded in `out`, which is locked by now. Whoever held the lock before
 /// may have begun another run there.
-fn steps_of(out: &Path, header: &RunHeader) -> Result<BTreeMap<TaskId, Tree>> {
+pub(crate) fn steps_of(out: &Path, header: &RunHeader) -> Result<BTreeMap<TaskId, Tree>> {
     refuse_conflict(out, header)?;
     Ok(Recording::open(out)?.trees)
 }

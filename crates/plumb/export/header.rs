@@ -151,7 +151,9 @@ pub(super) fn header(
     let run = index.header();
     let format = args.format;
     let rewards = rewarded(format).then_some(settings);
-    let outcome = rewards.is_some_and(|settings| settings.rewards != Rewards::Step);
+    let outcome = rewards.is_some_and(|settings| {
+        settings.rewards != Rewards::Step || settings.advantages.reads_outcomes()
+    });
     let tables = format.tables();
     let rows: BTreeMap<&str, u64> =
         tables.iter().map(|table| table.name).zip(tally.rows.iter().copied()).collect();

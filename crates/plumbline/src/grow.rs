@@ -144,20 +144,49 @@ pub struct Start<'g> {
     pub seed: u64,
 }
 
-/// Grows so many trajectories from a place, whatever else the tree holds, and returns it. The
-/// state there is taken as given: what led to it need not be what the tree says, for an
-/// observation can be forged. When `ground.stop` turns true, what is unfinished stays so.
+impl Start<'_> {
+    /// The seed of each one's first step from here.
+    fn seeds(&self) -> Vec<u64> {
+        (0..self.samples).map(|index| child_seed(self.seed, index)).collect()
+    }
+
+    /// The trajectories of a tree that go on from here, by their last steps. The place is one
+    /// itself where nothing goes on from it.
+    pub fn trajectories(&self, tree: &Tree) -> Vec<NodeId> {
+        let seeds = self.seeds();
+        let is_first = |node: &Node| {
+            node.parent == self.after && seeds.contains(&node.step.proposal.seed)
+        };
+        let mut leaves = tree.leaves();
+        leaves.retain(|leaf| {
+            Some(*leaf) == self.after
+                || tree.path(*leaf).iter().any(|(_, node)| is_first(node))
+        });
+        leaves
+    }
+}
+
+/// Grows so many trajectories from a place, whatever else the tree holds, and returns it;
+/// those that it has of them already are kept, as by [`grow`]. The state there is taken as
+/// given: what led to it need not be what the tree says, for an observation can be forged.
+/// When `ground.stop` turns true, what is unfinished stays so.
 pub async fn branch(
     ground: &Ground<'_>,
     task: &Task,
     tree: Tree,
-    start: Start<'_>,
+    start: &Start<'_>,
 ) -> Result<Tree, GrowError> {
     assert_eq!(&task.id, tree.task(), "a tree is grown for its own task");
-    // One child each, wherever the loop gets to.
-    let shape = Shape { widths: vec![] };
+    if start.after.is_some_and(|after| tree.ending(after).is_some()) {
+        return Ok(tree);
+    }
+    let path = tree.path_to(start.after);
+    let mut widths = vec![1; path.len()];
+    widths.push(start.samples);
+    let shape = Shape { widths };
     let grower = Grower { ground, task, shape: &shape, tree: Mutex::new(tree) };
-    grower.branch(start).await?;
+    let (episode, seed) = (start.episode.clone(), start.seed);
+    grower.grow(Branch { at: start.after, path, episode, seed }).await?;
     Ok(grower.tree.into_inner().expect("nothing panics while it holds this lock"))
 }
 
@@ -252,32 +281,6 @@ impl<'g> Grower<'g> {
         .boxed()
     }
 
-    async fn branch(&'g self, start: Start<'g>) -> Result<(), GrowError> {
-        let Start { after, episode, samples, seed } = start;
-        let path = self.lock().path_to(after);
-        let branch = Branch { at: after, path, episode, seed };
-        let time_max =
-            Duration::from_millis(self.ground.environment.limits().episode_ms_max);
-        let deadline = Instant::now() + time_max;
-        let seeds: Vec<u64> = (0..samples).map(|i| child_seed(seed, i)).collect();
-        let permit = self.ground.slots.acquire().await;
-        let proposed = self.propose(&branch, &seeds, deadline).await;
-        let children = match proposed {
-            Outcome::Children(children) => children,
-            Outcome::Stopped => return Ok(()),
-            Outcome::Ended(ending) if after.is_none() => {
-                return seeds.iter().try_for_each(|seed| self.end_unborn(*seed, &ending));
-            }
-            Outcome::Ended(ending) => return self.end(after, &ending),
-        };
-        let mut branches = Vec::with_capacity(children.len());
-        for child in children {
-            branches.extend(self.enter(&branch, child, deadline).await?);
-        }
-        drop(permit);
-        try_join_all(branches.into_iter().map(|b| self.grow(b))).await.map(|_| ())
-    }
-
     /// The children a branch is to have: those recorded that are unfinished, and new
     /// proposals for those missing. `None` if nothing further is to be started.
     async fn children(
@@ -291,11 +294,14 @@ impl<'g> Grower<'g> {
         let mut children = Vec::new();
         {
             let tree = self.lock();
-            let recorded: BTreeSet<u64> = tree
+            // Of another seed are the arms of a counterfactual beside this one.
+            let recorded: Vec<(NodeId, &Arc<Node>)> = tree
                 .children(branch.at)
-                .map(|(_, node)| node.step.proposal.seed)
+                .filter(|(_, node)| seeds.contains(&node.step.proposal.seed))
                 .collect();
-            seeds.retain(|seed| !recorded.contains(seed));
+            let taken: BTreeSet<u64> =
+                recorded.iter().map(|(_, node)| node.step.proposal.seed).collect();
+            seeds.retain(|seed| !taken.contains(seed));
             if branch.at.is_none() && self.ground.retries == 0 {
                 let ended: BTreeSet<Option<u64>> =
                     tree.stillborn().map(|(seed, _)| seed).collect();
@@ -303,7 +309,7 @@ impl<'g> Grower<'g> {
                     !ended.contains(&Some(*seed)) && !ended.contains(&None)
                 });
             }
-            for (id, node) in tree.children(branch.at) {
+            for (id, node) in recorded {
                 if !self.is_finished(&tree, id) {
                     children.push(Child::Recorded(id, Arc::clone(node)));
                 }

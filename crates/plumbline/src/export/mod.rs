@@ -13,6 +13,7 @@ pub mod openai_chat;
 
 mod atif;
 mod atropos;
+mod comparison;
 mod group;
 mod openrlhf;
 mod pairs;
@@ -121,7 +122,13 @@ impl Rows {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        *self.refused.entry(refusal).or_default() += 1;
+        self.refuse_many(refusal, 1);
+    }
+
+    fn refuse_many(&mut self, refusal: Refusal, count: usize) {
+        if count > 0 {
+            *self.refused.entry(refusal).or_default() += count as u64;
+        }
     }
 }
 
@@ -138,8 +145,13 @@ pub enum Refusal {
     LogprobsAmiss,
     /// No step has a label that the format can say.
     NoLabel,
-    /// The trajectory has no outcome, and its reward needs one.
+    /// The trajectory has no outcome, and its reward or advantage needs one.
     NoOutcome,
+    /// The advantage needs a value of every state, and a state has too few trajectories going
+    /// on from it to say what it is worth.
+    NoValue,
+    /// No other trajectory of the task is there to be compared with.
+    Alone,
     /// The trajectory has not ended, or something outside stopped it.
     Unfinished,
     /// The separator stands in the text itself.
@@ -166,6 +178,8 @@ impl Refusal {
             Refusal::LogprobsAmiss => "logprobs-amiss",
             Refusal::NoLabel => "no-label",
             Refusal::NoOutcome => "no-outcome",
+            Refusal::NoValue => "no-value",
+            Refusal::Alone => "alone",
             Refusal::Unfinished => "unfinished",
             Refusal::SeparatorInText => "separator-in-text",
             Refusal::NoSibling => "no-sibling",
@@ -191,7 +205,14 @@ impl Refusal {
             Refusal::NoLabel | Refusal::NoReason => {
                 "plumb label RUN, or choose another --view, or --zeros positive"
             }
-            Refusal::NoOutcome => "give the task gold, or choose --rewards step",
+            Refusal::NoOutcome => {
+                "give the task gold, or choose --rewards step and --advantages grpo"
+            }
+            Refusal::NoValue => {
+                "a state is worth what two or more trajectories through it come to: record \
+                 trees that branch at each step, or choose another --advantages"
+            }
+            Refusal::Alone => "run with --samples 2 or more",
             Refusal::Unfinished => "plumb run with the same --out goes on with the run",
             Refusal::SeparatorInText => "choose another format: trl has the same labels",
             Refusal::NoSibling => "run with --samples 2 or more",

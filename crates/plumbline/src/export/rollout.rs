@@ -4,11 +4,11 @@
 //! extension of what came before, so that the ids are exactly what the model saw. Tokens of
 //! prompts and observations are never trained on.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::comparison::compare;
 use super::{Advantages, Group, Refusal, Rewards, Rows, Sample, Settings, advantage};
-use crate::{NodeId, Outcome, StepLabel};
+use crate::{Outcome, StepLabel};
 
 /// The tokens of a path.
 #[derive(Debug, PartialEq)]
@@ -85,6 +85,10 @@ pub(super) struct Rollout<'r> {
     pub(super) tokens: TokenPath,
     /// What each step earned.
     pub(super) rewards: Vec<f64>,
+    /// Each step's label as a number, 0 where it has none.
+    pub(super) scores: Vec<f64>,
+    /// What the trajectory came to, 0 to 1, where it was graded.
+    pub(super) outcome: Option<f64>,
     /// Whether each step is part of the loss.
     pub(super) trained: Vec<bool>,
     /// The advantage of each step.
@@ -167,8 +171,7 @@ pub(super) fn rollouts<'r>(
             Err(refusal) => rows.refuse(refusal),
         }
     }
-    compare(&mut rollouts, settings.advantages);
-    rollouts
+    compare(rollouts, settings.advantages, rows)
 }
 
 fn rollout<'r>(
@@ -207,49 +210,14 @@ fn rollout<'r>(
         }
     };
     let no_label = numbers.iter().all(Option::is_none);
-    if no_label && settings.rewards != Rewards::Outcome {
+    let by_labels =
+        settings.rewards != Rewards::Outcome || settings.advantages == Advantages::Dual;
+    if no_label && by_labels {
         return Err(Refusal::NoLabel);
     }
+    let (scores, outcome) = (own(), score.map(|score| score.f1));
     let advantages = vec![0.0; rewards.len()];
-    Ok(Rollout { sample, tokens, rewards, trained, advantages, stop })
-}
-
-fn compare(rollouts: &mut [Rollout<'_>], how: Advantages) {
-    let totals: Vec<f64> = rollouts.iter().map(Rollout::total).collect();
-    let of_trajectory = |advantages: Vec<f64>, rollouts: &mut [Rollout<'_>]| {
-        for (rollout, advantage) in rollouts.iter_mut().zip(advantages) {
-            rollout.advantages.fill(advantage);
-        }
-    };
-    match how {
-        Advantages::Grpo => of_trajectory(advantage::grpo(&totals), rollouts),
-        Advantages::Rloo => of_trajectory(advantage::rloo(&totals), rollouts),
-        Advantages::Turn => of_siblings(rollouts, |rewards| {
-            advantage::turn(rewards).unwrap_or_else(|| vec![0.0; rewards.len()])
-        }),
-        Advantages::Sibling => of_siblings(rollouts, advantage::sibling),
-    }
-}
-
-/// Compares steps with those taken from the same state; each step counts once, however many
-/// trajectories go on from it.
-fn of_siblings(rollouts: &mut [Rollout<'_>], compare: impl Fn(&[f64]) -> Vec<f64>) {
-    let mut states: BTreeMap<Option<NodeId>, BTreeMap<NodeId, f64>> = BTreeMap::new();
-    for rollout in rollouts.iter() {
-        for ((id, node), reward) in rollout.sample.path.iter().zip(&rollout.rewards) {
-            states.entry(node.parent).or_default().insert(*id, *reward);
-        }
-    }
-    let mut of: BTreeMap<NodeId, f64> = BTreeMap::new();
-    for siblings in states.values() {
-        let rewards: Vec<f64> = siblings.values().copied().collect();
-        of.extend(siblings.keys().copied().zip(compare(&rewards)));
-    }
-    for rollout in rollouts {
-        for ((id, _), slot) in rollout.sample.path.iter().zip(&mut rollout.advantages) {
-            *slot = of[id];
-        }
-    }
+    Ok(Rollout { sample, tokens, rewards, scores, outcome, trained, advantages, stop })
 }
 
 /// A reward of the kind [`Rewards::Step`] as the label it was.

@@ -117,12 +117,28 @@ pub enum Advantages {
     Turn,
     /// The same over their spread: [`sibling`](super::advantage::sibling).
     Sibling,
+    /// What trajectories through the same state came to: [`gae`](super::advantage::gae), with
+    /// a gamma of 1 and a lambda of 0.95.
+    Gae,
+    /// The outcomes below a step, below the state it was taken from and of all trajectories:
+    /// [`tree`](super::advantage::tree).
+    Tree,
+    /// Outcomes with outcomes and steps with steps: [`dual`](super::advantage::dual), with a
+    /// beta of 0.3.
+    Dual,
 }
 
 impl Advantages {
     /// Every kind, in the order they are listed to users.
-    pub const ALL: [Advantages; 4] =
-        [Advantages::Grpo, Advantages::Rloo, Advantages::Turn, Advantages::Sibling];
+    pub const ALL: [Advantages; 7] = [
+        Advantages::Grpo,
+        Advantages::Rloo,
+        Advantages::Turn,
+        Advantages::Sibling,
+        Advantages::Gae,
+        Advantages::Tree,
+        Advantages::Dual,
+    ];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -131,7 +147,15 @@ impl Advantages {
             Advantages::Rloo => "rloo",
             Advantages::Turn => "turn",
             Advantages::Sibling => "sibling",
+            Advantages::Gae => "gae",
+            Advantages::Tree => "tree",
+            Advantages::Dual => "dual",
         }
+    }
+
+    /// Whether it looks at outcomes, whatever the rewards are.
+    pub fn reads_outcomes(self) -> bool {
+        matches!(self, Advantages::Tree | Advantages::Dual)
     }
 }
 

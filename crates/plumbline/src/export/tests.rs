@@ -274,6 +274,92 @@ fn rewards_are_what_was_chosen() {
     });
 }
 
+/// Each trajectory's advantages, a number a step.
+fn advantages(group: &Group<'_>, advantages: Advantages) -> Vec<Vec<f64>> {
+    let rows = Format::Verl.rows(group, &Settings { advantages, ..SETTINGS });
+    let of_step = |row: &Value, step: &Value| {
+        let end = usize::try_from(step["end"].as_u64()?).ok()?;
+        row["advantages"][end].as_f64()
+    };
+    let of_row = |row: &Value| {
+        let steps = row["extra_info"]["steps"].as_array().expect("a list");
+        steps.iter().map(|step| of_step(row, step).expect("a number")).collect()
+    };
+    values(&rows).iter().map(of_row).collect()
+}
+
+#[track_caller]
+fn near(found: &[Vec<f64>], expected: &[&[f64]]) {
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (one, two) in found.iter().flatten().zip(expected.iter().copied().flatten()) {
+        assert!((one - two).abs() < 1e-4, "{found:?} is not {expected:?}");
+    }
+}
+
+#[test]
+fn outcomes_are_held_against_each_other_by_step() {
+    with_group(true, |group| {
+        // One right, one wrong: worth a half before the first step, and decided by it.
+        let tree = advantages(group, Advantages::Tree);
+        near(&tree, &[&[1.0, 0.5], &[-1.0, -0.5, -0.5]]);
+        // ±0.5 over 0.7072, and 0.3 times 1, 1, -1, 0, 0 against 0.2 over 0.8367.
+        let dual = advantages(group, Advantages::Dual);
+        near(&dual, &[&[0.9939, 0.9939], &[-1.1373, -0.7787, -0.7787]]);
+        let refused = |group: &Group<'_>, advantages: Advantages| {
+            Format::Verl.rows(group, &Settings { advantages, ..SETTINGS }).refused
+        };
+        let ungraded = Group { outcomes: BTreeMap::new(), ..copy(group) };
+        let mut one = copy(group);
+        one.outcomes.pop_last();
+        for how in [Advantages::Tree, Advantages::Dual] {
+            assert_eq!(refused(&ungraded, how), [(Refusal::NoOutcome, 2)].into());
+            let reasons = [(Refusal::NoOutcome, 1), (Refusal::Alone, 1)];
+            assert_eq!(refused(&one, how), reasons.into());
+        }
+        // Only the question has more than one trajectory going on from it.
+        assert_eq!(refused(group, Advantages::Gae), [(Refusal::NoValue, 2)].into());
+    });
+}
+
+#[test]
+fn a_state_is_worth_what_trajectories_through_it_earn() {
+    // Two first steps, and two answers to each.
+    let mut tree = Tree::new(TaskId("q1".into()));
+    for (number, parent) in (0u32..).zip([None, None, Some(0), Some(0), Some(1), Some(1)])
+    {
+        let (text, action, observations) = answer("Hanne Voss");
+        let kept = if parent.is_some() { 2 } else { 0 };
+        let tokens = Tokens {
+            kept,
+            prompt: vec![1],
+            sampled: vec![2 + number],
+            logprobs: vec![-0.1],
+        };
+        let (seed, tokens) = (u64::from(number), Some(tokens));
+        let proposal = Proposal { text, action, seed, tokens, elided: vec![] };
+        let step = Step { proposal, observations, scratch: Digest::of(b"") };
+        let parent = parent.map(NodeId);
+        tree.push(Arc::new(Node { parent, step })).expect("in order");
+    }
+    for leaf in tree.leaves() {
+        tree.end(Some(leaf), Ending::Answered).expect("it is there");
+    }
+    with_group(true, |group| {
+        let (good, bad) = (StepLabel::Good, StepLabel::Bad);
+        let mut labels = group.labels.clone();
+        let any = labels.pop_first().expect("it has labels").1;
+        let labels = (0..).zip([good, bad, good, bad, bad, bad]);
+        let labels = labels
+            .map(|(node, label)| (NodeId(node), Labelled { label, ..any.clone() }))
+            .collect();
+        let group = Group { tree: &tree, labels, ..copy(group) };
+        // Earned from the question on: 2, 0, -2, -2; from the first steps on: 1, -1; -1, -1.
+        let expected: [&[f64]; 4] =
+            [&[1.5 + 0.95, 1.0], &[1.5 - 0.95, -1.0], &[-1.5, 0.0], &[-1.5, 0.0]];
+        near(&advantages(&group, Advantages::Gae), &expected);
+    });
+}
+
 #[test]
 fn what_cannot_be_written_is_refused_by_reason() {
     with_group(false, |group| {

@@ -1,31 +1,40 @@
 //! TRL's stepwise supervision, as its PRM trainer took it until 1.13: a prompt, completions,
 //! and whether each is right. `nodes` beside them says which step each one ends.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::group::{StepRow, node};
-use super::stepwise::{Segment, prompt, segments};
+use super::stepwise::{prompt, segments};
 use super::{Group, Refusal, Rows, Settings};
-use crate::{StepLabel, TaskId};
+use crate::{NodeId, StepLabel, TaskId};
+
+#[derive(Serialize)]
+struct Row<'r> {
+    prompt: &'r str,
+    completions: Vec<&'r str>,
+    labels: Vec<bool>,
+    task: &'r TaskId,
+    sample: u64,
+    nodes: Vec<NodeId>,
+}
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
+    let prompt = prompt(group);
     for sample in group.samples() {
         let segments = segments(group, &sample, settings);
         if segments.is_empty() {
             rows.refuse(Refusal::NoLabel);
             continue;
         }
-        let each = |of: &dyn Fn(&Segment) -> Value| {
-            Value::Array(segments.iter().map(of).collect())
-        };
-        rows.push(&json!({
-            "prompt": prompt(group),
-            "completions": each(&|segment| json!(segment.text)),
-            "labels": each(&|segment| json!(segment.good)),
-            "task": group.task.id,
-            "sample": sample.number,
-            "nodes": each(&|segment| json!(segment.node)),
-        }));
+        rows.push(&Row {
+            prompt: &prompt,
+            completions: segments.iter().map(|segment| segment.text.as_str()).collect(),
+            labels: segments.iter().map(|segment| segment.good).collect(),
+            task: &group.task.id,
+            sample: sample.number,
+            nodes: segments.iter().map(|segment| segment.node).collect(),
+        });
     }
 }
 

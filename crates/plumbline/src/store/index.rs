@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::beside::{ORIGIN, OriginLine};
 use super::format::RunHeader;
 use super::reader::{
-    Judged, Line, ReadError, UNTITLED, each_line, grow, judge, parse, read_header,
-    verifiers, with_remedy,
+    Judged, Line, ReadError, UNTITLED, each_line, grow, judge, parse, parse_step,
+    read_header, verifiers, with_remedy,
 };
 use crate::import::Origin;
 use crate::{TaskId, Tree, Verdict, VerifierId};
@@ -76,7 +76,7 @@ impl Index {
     pub fn tree(&self, task: &TaskId) -> Result<Tree, ReadError> {
         let mut trees = BTreeMap::new();
         self.steps.each(task, |line| {
-            let parsed = parse(&self.steps.path, &line)?;
+            let parsed = parse_step(&self.steps.path, &line)?;
             grow(&mut trees, &self.steps.path, &self.blobs, line.number, parsed)
         })?;
         Ok(trees.remove(task).unwrap_or_else(|| Tree::new(task.clone())))

@@ -24,6 +24,9 @@ const LINE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
+/// How a line begins that holds a step.
+const NODE: &[u8] = b"{\"type\":\"node\",";
+
 /// What is said of a file that does not begin as ours do.
 pub(super) const UNTITLED: &str =
     "the file's first line must say its format: it is not whole";
@@ -97,7 +100,7 @@ impl Recording {
         }
         let blobs = dir.join("blobs");
         each_line(&path, |line| {
-            grow(&mut trees, &path, &blobs, line.number, parse(&path, &line)?)
+            grow(&mut trees, &path, &blobs, line.number, parse_step(&path, &line)?)
         })?;
         Ok(Self { header, trees })
     }
@@ -354,6 +357,19 @@ pub(super) fn read_lines<T: DeserializeOwned>(
     mut each: impl FnMut(T, u64) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {
     each_line(path, |line| each(parse(path, &line)?, line.number))
+}
+
+/// What a line of `steps.jsonl` holds. Nearly every one is a step, and is read straight into
+/// its fields: before it knows which fields to expect, an enum told by a tag sets every value
+/// aside, and a step has hundreds of tokens.
+pub(super) fn parse_step(
+    path: &Path,
+    line: &Line<'_>,
+) -> Result<StepsLine<'static>, ReadError> {
+    match line.bytes.starts_with(NODE) {
+        true => parse(path, line).map(StepsLine::Node),
+        false => parse(path, line),
+    }
 }
 
 /// What a line holds.
