@@ -15,7 +15,7 @@ use plumbline::verifiers::{
     WellFormed,
 };
 use plumbline::{
-    Environment, EnvironmentParts, Limits, Policy, Sampling, Tool, Verifier,
+    Effect, Environment, EnvironmentParts, Limits, Policy, Sampling, Tool, Verifier,
 };
 
 use crate::args::JudgeArgs;
@@ -23,6 +23,65 @@ use crate::doctor::Component;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml};
 use crate::settings::{PolicyChoice, nearest};
+
+/// Programs of other people's.
+#[cfg(feature = "process")]
+pub(crate) mod process;
+
+#[cfg(not(feature = "process"))]
+pub(crate) mod process {
+    use super::*;
+
+    pub(super) async fn tool(
+        _: &ToolManifest,
+        _: &Path,
+        _: &Limits,
+    ) -> Result<Arc<dyn Tool>> {
+        Err(not_built("a tool of type process", "process"))
+    }
+
+    pub(crate) async fn kept_from() -> std::result::Result<String, String> {
+        Err("needs tools of type process".to_owned())
+    }
+}
+
+/// Components of other people's.
+#[cfg(feature = "wasm")]
+mod component;
+
+#[cfg(not(feature = "wasm"))]
+mod component {
+    use super::*;
+
+    pub(super) async fn tool(
+        _: &ToolManifest,
+        _: &Path,
+        _: &Limits,
+    ) -> Result<Arc<dyn Tool>> {
+        Err(not_built("a tool of type wasm", "wasm"))
+    }
+}
+
+/// MCP, either way.
+#[cfg(feature = "mcp")]
+pub(crate) mod mcp;
+
+#[cfg(not(feature = "mcp"))]
+pub(crate) mod mcp {
+    use super::*;
+
+    pub(super) async fn tools(
+        _: &ToolManifest,
+        _: &Path,
+        _: &Limits,
+    ) -> Result<Vec<Arc<dyn Tool>>> {
+        Err(not_built("a tool of type mcp", "mcp"))
+    }
+
+    pub(crate) async fn serve(_: &Environment, _: &serde_json::Value) -> Result<()> {
+        Err(not_built("plumb mcp", "mcp"))
+    }
+}
 
 /// The verifiers, by the name users type.
 pub(crate) const VERIFIERS: [&str; 24] = [
@@ -204,6 +263,16 @@ pub(crate) async fn environment(
                 let calls = called(calls, &tools)?;
                 python(files, preload.clone(), calls, json).await?
             }
+            ToolManifest::Process { .. } => {
+                process::tool(tool, &folder.dir, limits).await?
+            }
+            ToolManifest::Wasm { .. } => {
+                component::tool(tool, &folder.dir, limits).await?
+            }
+            ToolManifest::Mcp { .. } => {
+                tools.extend(mcp::tools(tool, &folder.dir, limits).await?);
+                continue;
+            }
         };
         tools.push(tool);
     }
@@ -221,6 +290,13 @@ pub(crate) async fn environment(
 fn called(names: &[String], tools: &[Arc<dyn Tool>]) -> Result<Vec<Arc<dyn Tool>>> {
     let find = |name: &String| {
         let found = tools.iter().find(|tool| tool.spec().name == *name);
+        if found.is_some_and(|tool| tool.effect() == Effect::External) {
+            let message = format!(
+                "the tool python calls {name:?}, whose effect is external: a replay of the \
+                 code could not take its answers from the record"
+            );
+            return Err(Failure::say(Kind::Input, message));
+        }
         found.cloned().ok_or_else(|| {
             let before = tools.iter().map(|tool| tool.spec().name.as_str());
             let hint = nearest(name, before)
@@ -305,7 +381,9 @@ async fn python(
     feature = "wasm",
     feature = "http",
     feature = "llama",
-    feature = "parquet"
+    feature = "parquet",
+    feature = "process",
+    feature = "mcp"
 )))]
 fn not_built(what: &str, feature: &str) -> Failure {
     let message = format!(
@@ -383,7 +461,7 @@ impl Corpora {
             ToolManifest::Open { corpus } => {
                 Arc::new(Open::new(self.index(&dir.join(corpus), json).await?))
             }
-            other => unreachable!("{} works over no corpus", other.name()),
+            other => unreachable!("{other:?} works over no corpus"),
         })
     }
 
@@ -672,7 +750,7 @@ pub(crate) fn cache_dir() -> Result<PathBuf> {
 }
 
 /// What there is and what is missing, for `plumb doctor`.
-pub(crate) fn components() -> Vec<Component> {
+pub(crate) async fn components() -> Vec<Component> {
     let built = |name, is_built: bool, feature: &str| Component {
         name,
         state: if is_built {
@@ -686,11 +764,14 @@ pub(crate) fn components() -> Vec<Component> {
         built("tools sql, describe", cfg!(feature = "sql"), "sql"),
         built("tool solve", cfg!(feature = "solve"), "solve"),
         built("tool python", cfg!(feature = "wasm"), "wasm"),
+        built("tools of programs", cfg!(feature = "process"), "process"),
+        built("tools of MCP", cfg!(feature = "mcp"), "mcp"),
         built("policy openai", cfg!(feature = "http"), "http"),
         built("policy llama", cfg!(feature = "llama"), "llama"),
         Component { name: "cache", state: writable_cache() },
         Component { name: "default model", state: default_model() },
         Component { name: "Python", state: interpreter() },
+        Component { name: "programs", state: process::kept_from().await },
     ]
 }
 
