@@ -11,7 +11,7 @@ use crate::programs::{environment, observed};
 use crate::world::{World, call};
 
 /// A server in Python, without any library. `MODE` is what it does.
-const SERVER: &str = r##"
+pub(crate) const SERVER: &str = r##"
 import json, sys, time
 MODE = sys.argv[1]
 TOOLS = int(sys.argv[2]) if len(sys.argv) > 2 else 0
@@ -186,7 +186,7 @@ fn the_published_file_server_keeps_files_that_fork() {
     let lines = world.steps("run");
     let texts: Vec<&str> = lines
         .iter()
-        .filter_map(|line| line["step"]["observations"][0]["text"].as_str())
+        .filter_map(|line| line["observations"][0]["text"].as_str())
         .collect();
     assert_eq!((texts[0], texts[2]), ("before", "after"), "{texts:?}");
     world.ok(&["replay", "run"]);

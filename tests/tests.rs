@@ -22,6 +22,8 @@ mod mcp;
 mod mistakes;
 /// Every tool in one run.
 mod mixed;
+/// A component, a server and a program in one episode.
+mod plugged;
 /// Tools that are programs of other people's, and new environments that have one.
 mod programs;
 /// Kill, resume, interrupt.

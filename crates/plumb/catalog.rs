@@ -45,9 +45,25 @@ pub(crate) mod process {
     }
 }
 
-/// Components of other people's.
+/// Python, and components of other people's.
 #[cfg(feature = "wasm")]
 mod component;
+#[cfg(feature = "wasm")]
+mod python;
+
+#[cfg(not(feature = "wasm"))]
+mod python {
+    use super::*;
+
+    pub(super) async fn tool(
+        _: Option<PathBuf>,
+        _: Option<Vec<String>>,
+        _: Vec<Arc<dyn Tool>>,
+        _: bool,
+    ) -> Result<Arc<dyn Tool>> {
+        Err(not_built("the tool python", "wasm"))
+    }
+}
 
 #[cfg(not(feature = "wasm"))]
 mod component {
@@ -261,7 +277,7 @@ pub(crate) async fn environment(
             ToolManifest::Python { files, preload, calls } => {
                 let files = files.as_ref().map(|files| folder.dir.join(files));
                 let calls = called(calls, &tools)?;
-                python(files, preload.clone(), calls, json).await?
+                python::tool(files, preload.clone(), calls, json).await?
             }
             ToolManifest::Process { .. } => {
                 process::tool(tool, &folder.dir, limits).await?
@@ -309,69 +325,6 @@ fn called(names: &[String], tools: &[Arc<dyn Tool>]) -> Result<Vec<Arc<dyn Tool>
         })
     };
     names.iter().map(find).collect()
-}
-
-/// Memory for interpreters at rest: siblings of a fork find theirs there.
-#[cfg(feature = "wasm")]
-const STATES_BYTES_MAX: usize = 1 << 30;
-
-#[cfg(feature = "wasm")]
-async fn python(
-    files: Option<PathBuf>,
-    preload: Option<Vec<String>>,
-    calls: Vec<Arc<dyn Tool>>,
-    json: bool,
-) -> Result<Arc<dyn Tool>> {
-    use plumbline_wasm::{Progress, Python, PythonError, PythonSettings};
-    let cache = cache_dir()?;
-    let settings = PythonSettings {
-        artefact: cache.join("python"),
-        cache: cache.join("sandbox"),
-        files,
-        preload: preload.unwrap_or_else(|| vec!["numpy".to_owned(), "pandas".to_owned()]),
-        states_bytes_max: STATES_BYTES_MAX,
-    };
-    let opened = tokio::task::spawn_blocking(move || {
-        let bar = std::sync::OnceLock::new();
-        // Twice the seconds it takes on a quiet machine of two cores: nobody knows the end.
-        let bar_of = || {
-            bar.get_or_init(|| {
-                crate::progress::Progress::new("compiling Python, once (s)", 180, json)
-            })
-        };
-        let opened = Python::open(&settings, calls, &|progress| match progress {
-            Progress::Waiting => {
-                bar_of().set(0, |_| "waiting for another process".into())
-            }
-            Progress::Compiling { seconds } => bar_of().set(seconds, |_| String::new()),
-            Progress::Starting => bar_of().set(180, |_| "importing".into()),
-        });
-        if let Some(bar) = bar.get() {
-            bar.finish();
-        }
-        opened
-    })
-    .await
-    .blame(Kind::External)?;
-    let python = opened.map_err(|error| {
-        let kind = match &error {
-            PythonError::Missing { .. } => Kind::Missing,
-            PythonError::WrongHash { .. } | PythonError::Unreadable { .. } => Kind::Input,
-            _ => Kind::External,
-        };
-        Failure::new(kind, error)
-    })?;
-    Ok(Arc::new(python))
-}
-
-#[cfg(not(feature = "wasm"))]
-async fn python(
-    _files: Option<PathBuf>,
-    _preload: Option<Vec<String>>,
-    _calls: Vec<Arc<dyn Tool>>,
-    _json: bool,
-) -> Result<Arc<dyn Tool>> {
-    Err(not_built("the tool python", "wasm"))
 }
 
 #[cfg(not(all(

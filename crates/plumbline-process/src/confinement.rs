@@ -1,8 +1,9 @@
 //! What the system can do to keep a program to itself: namespaces and resource limits, by the
-//! programs `unshare` and `prlimit` of util-linux. They are asked for once and used as they
+//! programs `unshare`, `setpriv` and `prlimit` of util-linux. They are asked for once and used as they
 //! are, so that no code of ours stands between `fork` and `exec`.
 
 use std::fmt;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,9 +12,17 @@ use tokio::process::Command;
 /// How long a probe may take.
 const PROBE_WAIT: Duration = Duration::from_secs(5);
 
-/// A program in namespaces of its own: no network, and nothing that it started outlives it.
-const NAMESPACES: [&str; 6] =
-    ["--user", "--map-current-user", "--ipc", "--pid", "--fork", "--kill-child"];
+/// A program in namespaces of its own: what it started ends with it.
+const NAMESPACES: [&str; 7] =
+    ["--user", "--map-root-user", "--mount", "--ipc", "--pid", "--fork", "--kill-child"];
+
+/// Where a program in namespaces finds its folder: at the same place every time, for what it
+/// says may name it.
+const FOLDER: &str = "/srv";
+
+/// Puts the folder there, gives every privilege back that this took, and becomes the program.
+const ENTER: &str = r#"mount --bind "$PWD" /srv && cd /srv &&
+exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@""#;
 
 /// What this system can keep a program from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +72,11 @@ impl Confinement {
         self.namespaces
     }
 
+    /// The folder that a program finds itself in when it is started in this one.
+    pub fn folder_within<'f>(&self, folder: &'f Path) -> &'f Path {
+        if self.namespaces { Path::new(FOLDER) } else { folder }
+    }
+
     /// The command line that runs a program within these bounds, as far as the system can.
     pub fn wrap(&self, command: &[String], bounds: &Bounds) -> Vec<String> {
         let mut argv = Vec::new();
@@ -81,7 +95,7 @@ impl Confinement {
             if !bounds.network {
                 argv.push("--net".to_owned());
             }
-            argv.push("--".to_owned());
+            argv.extend(["--", "sh", "-c", ENTER, "sh"].map(str::to_owned));
         }
         argv.extend_from_slice(command);
         argv
@@ -91,10 +105,10 @@ impl Confinement {
 impl fmt::Display for Confinement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.namespaces {
-            true => "no network, and what it starts ends with it",
+            true => "no network, its folder is /srv, and what it starts ends with it",
             false => {
-                "NOT kept from the network, and what it starts may outlive it: `unshare` \
-                 cannot make namespaces here"
+                "NOT kept from the network, its folder has another name each time, and what \
+                 it starts may outlive it: `unshare` cannot make namespaces here"
             }
         })?;
         f.write_str(match self.resources {
@@ -121,7 +135,7 @@ mod tests {
         let all = Confinement { namespaces: true, resources: true };
         let argv = all.wrap(&command, &BOUNDS).join(" ");
         assert!(argv.starts_with("prlimit --data=4096 "), "{argv}");
-        assert!(argv.contains(" --net ") && argv.ends_with(" -- sh"), "{argv}");
+        assert!(argv.contains(" --net ") && argv.ends_with(" -- \"$@\" sh sh"), "{argv}");
         let outside = Bounds { network: true, ..BOUNDS };
         assert!(!all.wrap(&command, &outside).join(" ").contains("--net"));
     }

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
+use crate::Confinement;
+
 /// Bytes of standard error that are kept, the last ones.
 const STDERR_BYTES_KEPT: usize = 4096;
 /// How long a program whose output has ended may take to end itself, so that its exit status
@@ -49,10 +51,12 @@ impl Process {
         argv: &[String],
         promised: &[String],
         folder: TempDir,
+        confinement: Confinement,
     ) -> std::io::Result<Self> {
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).current_dir(folder.path()).env_clear();
-        command.envs(variables(folder.path(), promised));
+        let within = confinement.folder_within(folder.path());
+        command.envs(variables(within, promised));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn()?;
         let stdin = child.stdin.take().expect("it is piped");

@@ -54,6 +54,7 @@ pub struct Program {
     variables: Vec<String>,
     /// The whole command line, confinement and all.
     argv: Vec<String>,
+    confinement: Confinement,
     digest: Digest,
 }
 
@@ -97,7 +98,7 @@ impl Program {
         }
         let argv = confinement.wrap(&command, &bounds);
         let digest = Digest::of_json(&(&command, files.digest, bounds.memory_bytes_max));
-        Ok(Self { command, files, variables, argv, digest })
+        Ok(Self { command, files, variables, argv, confinement, digest })
     }
 
     /// Digest of the command, of everything beside it, and of the memory it may take.
@@ -112,7 +113,8 @@ impl Program {
 
     /// Starts it in a folder of its own.
     pub fn start(&self) -> std::io::Result<Process> {
-        Process::start(&self.argv, &self.variables, self.files.folder()?)
+        let folder = self.files.folder()?;
+        Process::start(&self.argv, &self.variables, folder, self.confinement)
     }
 }
 

@@ -19,13 +19,15 @@ use crate::{ProcessError, Program};
 const HELLO_BYTES_MAX: usize = 256 << 10;
 
 /// A tool that a program answers for. Several of it run at once, and any may be ended between
-/// two calls: what it keeps is in the scratch, under the tool's name.
+/// two calls: what it keeps is in the scratch.
 ///
 /// A program that ends, says no answer or too long a one comes to a [`Fault::Trap`] or
 /// [`Fault::Limit`], and the state is as it was before the call; where it had answered
 /// earlier calls, only if it does so from a fresh start as well.
 pub struct ProcessTool {
     spec: ToolSpec,
+    /// Where its state is in the scratch: nowhere that a tool of ours keeps something.
+    key: String,
     hello: Hello,
     effect: Effect,
     program: Program,
@@ -55,9 +57,11 @@ impl ProcessTool {
             let command = program.shown();
             ProcessError::Settings { command, message }
         })?;
+        let key = format!("process {}", hello.name);
         let at_once = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self {
             spec: hello.into_spec(Digest::of_json(&(program.digest(), effect))),
+            key,
             hello: said,
             effect,
             program,
@@ -148,8 +152,7 @@ impl Tool for ProcessTool {
                 _ => ToolError::Engine { tool, message },
             }
         };
-        let name = self.spec.name.as_str();
-        let request = Request::new(args, scratch, name, self.effect).to_line();
+        let request = Request::new(args, scratch, &self.key, self.effect).to_line();
         let _permit = self.permits.acquire().await.expect("it is never closed");
         let process = self.process(limits).await.map_err(failed)?;
         let is_fresh = process.answered == 0;
@@ -165,7 +168,7 @@ impl Tool for ProcessTool {
         Ok(match reaction {
             Reaction::Answered(Answer { observation, state }) => {
                 if let Some(state) = state {
-                    scratch.set(name, state);
+                    scratch.set(&self.key, state);
                 }
                 observation
             }

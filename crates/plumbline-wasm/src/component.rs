@@ -58,12 +58,14 @@ pub struct ComponentSettings {
 }
 
 /// A tool that a component answers for. Each call is answered by an instance of its own, so
-/// that nothing but the scratch lasts, under the tool's name.
+/// that nothing but the scratch lasts.
 ///
 /// A component that traps, uses up its fuel or its memory, or answers what is none comes to a
 /// [`Fault`]; the state is then as it was before the call.
 pub struct Component {
     spec: ToolSpec,
+    /// Where its state is in the scratch: nowhere that a tool of ours keeps something.
+    key: String,
     effect: Effect,
     running: Running,
     permits: Arc<Semaphore>,
@@ -134,7 +136,8 @@ impl Components {
         let pinned = Digest::of_json(&(digest, effect, grants));
         let spec = spec(said, name.as_deref(), pinned).map_err(refused)?;
         let permits = Arc::clone(&self.permits);
-        Ok(Component { spec, effect: *effect, running, permits })
+        let key = format!("component {}", spec.name);
+        Ok(Component { spec, key, effect: *effect, running, permits })
     }
 }
 
@@ -300,8 +303,7 @@ impl Tool for Component {
         scratch: &mut Scratch,
         limits: &Limits,
     ) -> Result<Observation, ToolError> {
-        let name = self.spec.name.as_str();
-        let state = scratch.get(name).map(Value::to_string);
+        let state = scratch.get(&self.key).map(Value::to_string);
         let host = Host::new(state, scratch.inputs().to_string(), self.effect, limits);
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.expect("it is never closed");
@@ -315,11 +317,11 @@ impl Tool for Component {
             running.answer(&args, host, &limits, is_cancelled)
         });
         let answered = answered.await.map_err(|error| ToolError::Engine {
-            tool: name.to_owned(),
+            tool: self.spec.name.clone(),
             message: error.to_string(),
         })?;
         if let Some(state) = answered.state {
-            scratch.set(name, state);
+            scratch.set(&self.key, state);
         }
         Ok(answered.observation)
     }

@@ -183,21 +183,21 @@ async fn python_becomes_a_component_whose_state_forks() {
 async fn javascript_becomes_a_component() {
     let (node, componentize) = (program("node"), program("componentize-js"));
     let (Some(node), Some(componentize)) = (node, componentize) else {
-        println!(
-            "component from JavaScript: skipped, there is no componentize-js: make guests"
-        );
+        println!("component from JavaScript: skipped, no componentize-js: make guests");
         return;
     };
     let bench = Bench::new();
-    let path = bench.dir.path().join("roman.wasm");
-    // The link leads to the package, whose modules are found from where it really is.
+    let dir = bench.dir.path();
+    for file in ["roman.js", "build.mjs"] {
+        let source = examples().join("roman-js").join(file);
+        std::fs::copy(source, dir.join(file)).expect("an example");
+    }
     let modules =
         componentize.ancestors().nth(2).expect("it lies in a folder of modules");
-    run(Command::new(node)
-        .current_dir(modules)
-        .arg(examples().join("roman-js/build.mjs"))
-        .arg(modules)
-        .arg(&path));
+    std::os::unix::fs::symlink(modules, dir.join("node_modules")).expect("a link");
+    let path = dir.join("roman.wasm");
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/tool.wit");
+    run(Command::new(node).current_dir(dir).arg("build.mjs").arg(wit).arg(&path));
     let tool = bench.open_file(path, Effect::Pure).expect("a tool");
     let args = json!({ "number": 1994 });
     let said = call(&tool, &mut Scratch::default(), args).await;

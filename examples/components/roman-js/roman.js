@@ -1,6 +1,6 @@
 // The tool `roman`, a component made from JavaScript: numbers as the Romans wrote them.
 //
-//     npm install @bytecodealliance/componentize-js && node build.mjs . roman.wasm
+//     npm install @bytecodealliance/componentize-js && node build.mjs tool.wit roman.wasm
 
 const NUMERALS = [
   [1000, "M"], [900, "CM"], [500, "D"], [400, "CD"], [100, "C"], [90, "XC"], [50, "L"],

@@ -15,8 +15,9 @@ use crate::prepared::{COMPILER, check, keep, lock};
 /// Raised whenever compiled code would come out differently.
 const FORMAT_VERSION: u32 = 1;
 const CODE: &str = "component.cwasm";
-/// Native stack that a guest may use.
-const STACK_BYTES: usize = 2 << 20;
+/// Native stack that a guest may use. Calls are answered on the runtime's blocking threads,
+/// which have 2 MiB each: a guest that recurses must trap before the thread overflows.
+const STACK_BYTES: usize = 1 << 20;
 /// What one component may be made of: one that brings an interpreter has dozens of modules.
 const MODULES_MAX: u32 = 64;
 const MEMORIES_MAX: u32 = 2;

@@ -2,12 +2,12 @@
 
 /// A component that says it is `count`, and whose `call` is this body: it returns where its
 /// result lies. `$ok` answers with so many letters; `$set` and `$get` are the scratch.
-pub fn tool(body: &str) -> String {
+pub(crate) fn tool(body: &str) -> String {
     FRAME.replace(";; BODY", body)
 }
 
 /// Answers how often it was called, as one digit.
-pub fn counter() -> String {
+pub(crate) fn counter() -> String {
     tool(
         "(call $get (i32.const 400))
          (local.set $n (i32.const 49))
@@ -38,8 +38,8 @@ const FRAME: &str = r#"
       (local.get $at)))
   (core instance $memory (instantiate $memory))
   (core func $get (canon lower (func $scratch "get")
-    (memory $memory "memory") (realloc (func $memory "realloc"))))
-  (core func $set (canon lower (func $scratch "set") (memory $memory "memory")))
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
+  (core func $set (canon lower (func $scratch "set") (memory (core memory $memory "memory"))))
   (core module $code
     (import "m" "memory" (memory 8))
     (import "s" "get" (func $get (param i32)))
@@ -88,8 +88,8 @@ const FRAME: &str = r#"
     (case "limit" string) (case "trap" string)))
   (export $fault "fault" (type $fault'))
   (func (export "describe") (result $spec)
-    (canon lift (core func $code "describe") (memory $memory "memory")))
+    (canon lift (core func $code "describe") (memory (core memory $memory "memory"))))
   (func (export "call") (param "args" string) (result (result $output (error $fault)))
-    (canon lift (core func $code "call") (memory $memory "memory")
-      (realloc (func $memory "realloc")))))
+    (canon lift (core func $code "call") (memory (core memory $memory "memory"))
+      (realloc (core func $memory "realloc")))))
 "#;
