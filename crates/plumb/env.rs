@@ -30,6 +30,7 @@ pub(crate) async fn env(command: &EnvCommand, json: bool) -> Result<()> {
             }
             Ok(())
         }
+        EnvCommand::New(args) => crate::new::environment(args, json),
         EnvCommand::Check { environment } => check(environment, json).await,
     }
 }

@@ -17,7 +17,9 @@ mod fork;
 mod import;
 mod label;
 mod manifest;
+mod mcp;
 mod mutants;
+mod new;
 mod progress;
 mod ratings;
 mod recording;
@@ -29,6 +31,7 @@ mod settings;
 mod show;
 mod terminal;
 mod tool;
+mod tool_check;
 
 use std::process::ExitCode;
 
@@ -92,7 +95,8 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             Command::Export(args) => export::export(args, json).await,
             Command::Env(command) => env::env(command, json).await,
             Command::Tool(command) => tool::tool(command, json).await,
-            Command::Doctor => doctor::doctor(json),
+            Command::Mcp(args) => mcp::mcp(args, json).await,
+            Command::Doctor => doctor::doctor(json).await,
         }
     });
     // A policy's engine may be in the middle of a batch: nobody waits for its result.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use plumbline::protocol::Protocol;
 use plumbline::store::RunHeader;
-use plumbline::{Gold, Limits, Task, TaskId};
+use plumbline::{Effect, Gold, Limits, Task, TaskId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -93,19 +93,99 @@ pub(crate) enum ToolManifest {
         #[serde(default)]
         calls: Vec<String>,
     },
+    /// A program that answers JSON lines.
+    Process {
+        /// The program and its arguments; one that names a file beside the manifest brings it
+        /// along.
+        command: Vec<String>,
+        /// Files and folders it reads, relative to the manifest: it runs beside copies.
+        #[serde(default)]
+        files: Vec<PathBuf>,
+        /// Environment variables it is given; only where its effect is external.
+        #[serde(default)]
+        variables: Vec<String>,
+        /// Whether it may reach the network; only where its effect is external.
+        #[serde(default)]
+        network: bool,
+        /// What its answers rest on.
+        effect: Effect,
+        /// What the model calls it, in place of the name it says.
+        #[serde(default)]
+        name: Option<String>,
+    },
+    /// A component of the world `plumbline:tool`.
+    Wasm {
+        /// Its file, relative to the manifest.
+        component: PathBuf,
+        /// What its answers rest on: pure or stateful.
+        effect: Effect,
+        /// Whether it may read a clock, which starts in 2026 and moves as it is read.
+        #[serde(default)]
+        clock: bool,
+        /// Whether it may draw random bytes, the same in every call.
+        #[serde(default)]
+        randomness: bool,
+        /// What the model calls it, in place of the name it says.
+        #[serde(default)]
+        name: Option<String>,
+    },
+    /// Every tool of an MCP server: a program, or one that listens at an address.
+    Mcp {
+        /// The program and its arguments, as for `process`.
+        #[serde(default)]
+        command: Vec<String>,
+        /// Where a server listens, in place of a program.
+        #[serde(default)]
+        url: Option<String>,
+        /// Files and folders it works on, relative to the manifest: copies of its own.
+        #[serde(default)]
+        files: Vec<PathBuf>,
+        /// Environment variables it is given; only where every effect is external.
+        #[serde(default)]
+        variables: Vec<String>,
+        /// Whether it may reach the network; only where every effect is external.
+        #[serde(default)]
+        network: bool,
+        /// What the answers of its tools rest on.
+        effect: Effect,
+        /// Tools whose answers rest on something else, by the server's names.
+        #[serde(default)]
+        effects: BTreeMap<String, Effect>,
+        /// The tools that are taken, by the server's names; all of them unless said.
+        #[serde(default)]
+        only: Option<Vec<String>>,
+        /// What the names of its tools begin with here.
+        #[serde(default)]
+        prefix: String,
+    },
 }
 
 impl ToolManifest {
-    /// What the model calls the tool.
-    pub(crate) fn name(&self) -> &'static str {
+    /// Whether nothing that it gives has to be had again.
+    pub(crate) fn is_external(&self) -> bool {
         match self {
+            ToolManifest::Process { effect, .. } => *effect == Effect::External,
+            ToolManifest::Mcp { effect, effects, .. } => {
+                effects.values().chain([effect]).all(|it| *it == Effect::External)
+            }
+            _ => false,
+        }
+    }
+
+    /// What the model calls the tool, where the manifest decides that.
+    pub(crate) fn name(&self) -> Option<&str> {
+        Some(match self {
             ToolManifest::Search { .. } => "search",
             ToolManifest::Open { .. } => "open",
             ToolManifest::Sql { .. } => "sql",
             ToolManifest::Describe { .. } => "describe",
             ToolManifest::Solve { .. } => "solve",
             ToolManifest::Python { .. } => "python",
-        }
+            ToolManifest::Process { name, .. } | ToolManifest::Wasm { name, .. } => {
+                return name.as_deref();
+            }
+            ToolManifest::Mcp { .. } => return None,
+        })
     }
 }
 

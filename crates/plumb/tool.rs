@@ -1,16 +1,18 @@
 //! `plumb tool`: looks at an environment's tools from outside an episode.
 
-use plumbline::{Environment, Episode, ToolCall};
+use plumbline::{Effect, Environment, Episode, ToolCall};
 use serde_json::Value;
 
 use crate::args::ToolCommand;
 use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
-use crate::manifest::{self, EnvironmentFolder};
+use crate::manifest::{self, EnvironmentFolder, ToolManifest};
 use crate::terminal::printable;
 
 pub(crate) async fn tool(command: &ToolCommand, json: bool) -> Result<()> {
     match command {
+        ToolCommand::Check(args) => crate::tool_check::check(args, json).await,
+        ToolCommand::New(args) => crate::new::tool(args, json),
         ToolCommand::List { environment } => list(environment, json).await,
         ToolCommand::Call { tool, args, environment, task } => {
             let folder = match environment {
@@ -36,16 +38,27 @@ async fn list(name: &str, json: bool) -> Result<()> {
             println!("{}  {}", spec.name, spec.description);
             println!("  arguments {}", spec.parameters);
             println!("  data      {}", spec.pinned.short());
+            let tool = environment.tool(&spec.name).expect("it is one of its tools");
+            println!("  effect    {}", word(tool.effect()));
         }
     }
     Ok(())
+}
+
+/// An effect, as a manifest has it.
+pub(crate) fn word(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Pure => "pure",
+        Effect::Stateful => "stateful",
+        Effect::External => "external",
+    }
 }
 
 /// The first environment under `environments/` that has a tool.
 fn having(tool: &str) -> Result<EnvironmentFolder> {
     let folders = manifest::list()?;
     let names = || folders.iter().flat_map(|folder| &folder.manifest.tools);
-    let known: Vec<&str> = names().map(|tool| tool.name()).collect();
+    let known: Vec<&str> = names().filter_map(ToolManifest::name).collect();
     if !known.contains(&tool) {
         let near = crate::settings::nearest(tool, known.into_iter());
         let hint =
@@ -57,13 +70,13 @@ fn having(tool: &str) -> Result<EnvironmentFolder> {
         return Err(Failure::say(Kind::Usage, message));
     }
     let has = |folder: &EnvironmentFolder| {
-        folder.manifest.tools.iter().any(|other| other.name() == tool)
+        folder.manifest.tools.iter().any(|other| other.name() == Some(tool))
     };
     Ok(folders.into_iter().find(has).expect("one of them has it"))
 }
 
 /// What a task gives the tools: the one named, or the environment's first.
-fn inputs(folder: &EnvironmentFolder, task: Option<&str>) -> Result<Value> {
+pub(crate) fn inputs(folder: &EnvironmentFolder, task: Option<&str>) -> Result<Value> {
     let mut tasks = folder.tasks(None)?.into_iter();
     let Some(id) = task else {
         return Ok(tasks.next().map_or(Value::Null, |task| task.inputs));

@@ -1,4 +1,4 @@
-//! Tool: Python in a sandbox that forks.
+//! Tools: Python in a sandbox that forks, and any component of the world `plumbline:tool`.
 //!
 //! [`Python`] runs the code that an agent wrote in CPython, compiled to WebAssembly and run
 //! by wasmtime. It sees the files of its task and a scratch folder; no network, no host
@@ -6,7 +6,11 @@
 //! limits: time, chance and hash seeds are fixed, and limits are counted in units that
 //! reproduce.
 //!
-//! State persists over the calls of an episode, as in a notebook. An interpreter at rest is
+//! [`Component`] is a tool that somebody else wrote, in any language that becomes a component
+//! of the world in `wit/tool.wit`. It is given its arguments and the scratch, and nothing else
+//! that is not granted; each call is answered by a fresh instance out of a pool.
+//!
+//! Python's state persists over the calls of an episode, as in a notebook. An interpreter at rest is
 //! its linear memory and one pointer, and so it is kept as an image: the next call maps the
 //! image copy-on-write, runs, and leaves an image behind. Siblings map the same image, which
 //! makes a fork of a live interpreter cost what it touches.
@@ -35,6 +39,7 @@
 //! # }
 //! ```
 
+mod component;
 mod error;
 mod python;
 
@@ -52,5 +57,6 @@ mod wasi;
 mod world;
 
 pub use artefact::find_python;
+pub use component::{Component, ComponentError, ComponentSettings, Components, Grants};
 pub use error::{Progress, PythonError};
 pub use python::{Python, PythonSettings};

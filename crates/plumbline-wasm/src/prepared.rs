@@ -30,7 +30,7 @@ use crate::{Progress, PythonError};
 /// Raised whenever what is built would come out differently.
 const FORMAT_VERSION: u32 = 1;
 /// What decides how much fuel an operation costs, and what the compiled code is.
-const COMPILER: &str = "wasmtime 48";
+pub(crate) const COMPILER: &str = "wasmtime 48";
 /// Native stack that the guest may use. Python's own limit is reached long before.
 pub(crate) const STACK_BYTES: usize = 24 << 20;
 
@@ -65,7 +65,7 @@ pub(crate) struct Start {
 /// What a finished build is made of.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+pub(crate) struct Manifest {
     format_version: u32,
     digest: Digest,
     bytes: usize,
@@ -232,7 +232,11 @@ pub(crate) fn begin(
 }
 
 /// Reads a manifest and checks the file it stands for. `None` if there is nothing whole.
-fn check(place: &Path, key: Digest, name: &str) -> Option<(PathBuf, Manifest)> {
+pub(crate) fn check(
+    place: &Path,
+    key: Digest,
+    name: &str,
+) -> Option<(PathBuf, Manifest)> {
     let json = fs::read(place.join(MANIFEST)).ok()?;
     let path = place.join(name);
     let checked = || -> Result<Manifest, String> {
@@ -278,7 +282,7 @@ fn load_start(place: &Path, key: Digest) -> Option<Start> {
 }
 
 /// Writes a build into the cache. That it cannot be kept is no failure.
-fn keep(
+pub(crate) fn keep(
     cache: &Path,
     lock: Option<&File>,
     key: Digest,
@@ -332,7 +336,10 @@ fn checksum(file: &mut File) -> io::Result<(usize, u32)> {
 }
 
 /// Waits until nobody else builds in the cache.
-fn lock(cache: &Path, progress: &(dyn Fn(Progress) + Sync)) -> io::Result<File> {
+pub(crate) fn lock(
+    cache: &Path,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> io::Result<File> {
     fs::create_dir_all(cache)?;
     let file = OpenOptions::new()
         .write(true)

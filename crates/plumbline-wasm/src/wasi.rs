@@ -2,8 +2,8 @@
 //!
 //! Written here rather than taken from `wasmtime-wasi`, whose table of open files belongs to
 //! the process and cannot be cloned: a fork of a guest that holds a file open would share
-//! it. This one is a value, sees no host file, and leaves the async runtime, the component
-//! model and the host's file system out of the build.
+//! it. This one is a value, sees no host file, and leaves the async runtime and the host's
+//! file system out of the build.
 
 use wasmtime::{Caller, Linker, Result as Wasm, Trap};
 

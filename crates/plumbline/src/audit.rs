@@ -97,7 +97,7 @@ pub async fn audit(
                 }
                 // Nothing is asked below a leaf, so that its own calls need not be made.
                 if tree.children(Some(id)).next().is_some() {
-                    episode.act(node.step.proposal.clone()).await?;
+                    episode.follow(&node.step).await?;
                     states.after(id, episode);
                 }
             }
@@ -135,6 +135,9 @@ impl Findings<'_> {
                 }
                 Evidence::Execution { call, result } => {
                     let node = verdict.node;
+                    // What went into a world nobody can put back is not asked again.
+                    let is_external = before.environment().is_external(&call.tool);
+                    let tape = tape.or_else(|| is_external.then_some(self.tree));
                     match execution(call, *result, node, before, tape).await {
                         Ok(checked) => {
                             audit.executions += 1;
@@ -191,11 +194,15 @@ async fn execution(
     if tape.is_some_and(|tree| is_on_tape(tree, node, call, result)) {
         return Ok(Ok(()));
     }
+    let recorded = format!("an observation of digest {result}");
+    if before.environment().is_external(&call.tool) {
+        let found = format!("the path to step {node} has no such call of {}", call.tool);
+        return Ok(Err((recorded, found)));
+    }
     let found = before.clone().call(call).await?;
     if Digest::of_json(&found) == result {
         return Ok(Ok(()));
     }
-    let recorded = format!("an observation of digest {result}");
     let found = match tape {
         Some(_) => format!("the path to step {node} has no such call of {}", call.tool),
         None => text_of(&found),

@@ -87,32 +87,32 @@ pub async fn prefix<'e>(
     let episode = Episode::new(environment, &task.inputs, None);
     let mut prefix = Prefix { steps: vec![], episode, ending: None, forged: None };
     for (id, recorded) in &path[..at] {
-        let step = prefix.act(recorded.step.proposal.clone()).await?;
+        let step = prefix.follow(&recorded.step).await?;
         if let Some((field, recorded, found)) = difference(&recorded.step, &step) {
             let task = tree.task().clone();
             let divergence = Divergence { task, node: *id, field, recorded, found };
             return Err(CounterfactualError::Diverged(Box::new(divergence)));
         }
     }
-    let recorded = &path[at].1.step.proposal;
+    let recorded = &path[at].1.step;
     // The last message is what is sampled again; where it is the step itself, only a change
     // puts something into its place.
     let last = path.len() - 1;
     match change {
         None if at == last && rest == Rest::Kept => {}
         None => {
-            prefix.act(recorded.clone()).await?;
+            prefix.follow(recorded).await?;
         }
         Some(Change::Drop) => {}
         Some(Change::Replace(text)) => {
             let action = environment.protocol().parse(text).action;
             let text = text.clone();
-            let seed = recorded.seed;
+            let seed = recorded.proposal.seed;
             let proposal = Proposal { text, action, seed, tokens: None, elided: vec![] };
             prefix.act(proposal).await?;
         }
         Some(Change::Observation(text)) => {
-            prefix.act(recorded.clone()).await?;
+            prefix.follow(recorded).await?;
             let step = prefix.steps.last_mut().expect("it was just taken");
             let shown = step.observations.first_mut();
             let shown = shown.ok_or(CounterfactualError::NoObservation(node))?;
@@ -127,23 +127,33 @@ pub async fn prefix<'e>(
             if prefix.ending.is_some() {
                 break;
             }
-            let mut proposal = node.step.proposal.clone();
+            let mut step = node.step.clone();
             if change.is_some() {
                 // What the model read then is not what it would read now.
-                (proposal.tokens, proposal.elided) = (None, vec![]);
+                (step.proposal.tokens, step.proposal.elided) = (None, vec![]);
             }
-            prefix.act(proposal).await?;
+            prefix.follow(&step).await?;
         }
     }
     Ok(prefix)
 }
 
 impl Prefix<'_> {
-    async fn act(&mut self, proposal: Proposal) -> Result<Step, ActError> {
+    async fn act(&mut self, proposal: Proposal) -> Result<(), ActError> {
         let step = self.episode.act(proposal).await?;
-        self.ending = self.episode.ending(&step);
-        self.steps.push(step.clone());
+        self.push(step);
+        Ok(())
+    }
+
+    async fn follow(&mut self, recorded: &Step) -> Result<Step, ActError> {
+        let step = self.episode.follow(recorded).await?;
+        self.push(step.clone());
         Ok(step)
+    }
+
+    fn push(&mut self, step: Step) {
+        self.ending = self.episode.ending(&step);
+        self.steps.push(step);
     }
 
     /// Adds the steps to a tree as a trajectory of their own, and returns the last one.

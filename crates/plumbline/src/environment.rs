@@ -6,7 +6,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use crate::protocol::Protocol;
-use crate::{Action, CallCache, Digest, Limits, Tool, ToolCall, ToolSpec};
+use crate::{Action, CallCache, Digest, Effect, Limits, Tool, ToolCall, ToolSpec};
 
 /// Bytes of what verifiers had executed that are kept.
 const CHECKS_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -155,6 +155,11 @@ impl Environment {
     /// A tool by name.
     pub fn tool(&self, name: &str) -> Option<&Arc<dyn Tool>> {
         self.find(name).map(|equipped| &equipped.tool)
+    }
+
+    /// Whether a tool answers from a world that nobody can put back.
+    pub fn is_external(&self, tool: &str) -> bool {
+        self.tool(tool).is_some_and(|tool| tool.effect() == Effect::External)
     }
 
     /// Digest of everything an observation depends on besides task and actions: prompt,

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::environment::Equipped;
 use crate::{
-    Action, Boundary, Budget, CallCache, Ending, Environment, Fault, Limits, Observation,
-    Proposal, Scratch, Step, ToolCall, ToolError, ToolSpec, cut,
+    Action, Boundary, Budget, CallCache, Effect, Ending, Environment, Fault, Limits,
+    Observation, Proposal, Scratch, Step, ToolCall, ToolError, ToolSpec, cut,
 };
 
 /// The state of one trajectory. Cloning forks it.
@@ -69,6 +69,10 @@ impl<'e> Episode<'e> {
         }
     }
 
+    pub(crate) fn environment(&self) -> &'e Environment {
+        self.environment
+    }
+
     /// The tools' state.
     pub fn scratch(&self) -> &Scratch {
         &self.scratch
@@ -78,7 +82,22 @@ impl<'e> Episode<'e> {
     ///
     /// On an error the episode is as it was, except for what the calls before the failed
     /// one left in its scratch: drop it.
-    pub async fn act(&mut self, mut proposal: Proposal) -> Result<Step, ActError> {
+    pub async fn act(&mut self, proposal: Proposal) -> Result<Step, ActError> {
+        self.take(proposal, &[]).await
+    }
+
+    /// Takes a recorded step again: as [`Episode::act`], except that calls of tools whose
+    /// [effect](Effect) is external come to what the record says.
+    pub async fn follow(&mut self, recorded: &Step) -> Result<Step, ActError> {
+        self.take(recorded.proposal.clone(), &recorded.observations).await
+    }
+
+    /// Takes a step. What the tape holds stands for calls that nobody can make again.
+    async fn take(
+        &mut self,
+        mut proposal: Proposal,
+        tape: &[Observation],
+    ) -> Result<Step, ActError> {
         let limits = self.environment.limits();
         if proposal.text.len() > limits.message_bytes_max {
             // What is too long to be read asks for nothing, whatever it would have said.
@@ -90,7 +109,7 @@ impl<'e> Episode<'e> {
                 (vec![Observation::fault(Fault::Malformed, reason)], true)
             }
             Action::Answer { .. } => (vec![], false),
-            Action::Calls { calls } => (self.call_all(calls).await?, false),
+            Action::Calls { calls } => (self.call_all(calls, tape).await?, false),
         };
         self.steps += 1;
         self.tokens += proposal.tokens.as_ref().map_or(0, |t| t.sampled.len() as u64);
@@ -119,6 +138,7 @@ impl<'e> Episode<'e> {
     async fn call_all(
         &mut self,
         calls: &[ToolCall],
+        tape: &[Observation],
     ) -> Result<Vec<Observation>, ActError> {
         let limits = self.environment.limits();
         let mut observations = Vec::with_capacity(calls.len());
@@ -135,7 +155,11 @@ impl<'e> Episode<'e> {
                 Observation::fault(Fault::Limit, message)
             } else {
                 self.calls += 1;
-                self.call(call).await?
+                let recorded = tape.get(index as usize);
+                match recorded.filter(|_| self.environment.is_external(&call.tool)) {
+                    Some(recorded) => recorded.clone(),
+                    None => self.call(call).await?,
+                }
             };
             observations.push(observation);
         }
@@ -152,7 +176,8 @@ impl<'e> Episode<'e> {
             let message = format!("the arguments of {} do not fit: {misfit}", call.tool);
             return Ok(Observation::fault(Fault::BadArgs, message));
         }
-        let Some(cache) = self.cache else {
+        let is_external = equipped.tool.effect() == Effect::External;
+        let Some(cache) = self.cache.filter(|_| !is_external) else {
             return self.execute(equipped, call).await;
         };
         let key = CallCache::key(equipped.tool.spec(), &call.args, self.scratch.digest());
@@ -177,10 +202,23 @@ impl<'e> Episode<'e> {
         let mut scratch = self.scratch.clone();
         let answer = equipped.tool.call(&call.args, &mut scratch, limits);
         let wait = Duration::from_millis(limits.call_ms_max);
-        let observation = tokio::time::timeout(wait, answer).await.map_err(|_| {
-            ActError::Clock { tool: call.tool.clone(), ms_max: limits.call_ms_max }
-        })??;
-        self.scratch = scratch;
+        let ms_max = limits.call_ms_max;
+        let observation = match tokio::time::timeout(wait, answer).await {
+            Ok(answer) => answer?,
+            // It does not reproduce, and need not: a replay takes it from the record.
+            Err(_) if equipped.tool.effect() == Effect::External => {
+                let message = format!("{} did not answer in {ms_max} ms", call.tool);
+                Observation::fault(Fault::External, message)
+            }
+            Err(_) => return Err(ActError::Clock { tool: call.tool.clone(), ms_max }),
+        };
+        if equipped.tool.effect() == Effect::Stateful {
+            self.scratch = scratch;
+        } else {
+            // Verifiers and replays rest on it.
+            let (before, after) = (self.scratch.digest(), scratch.digest());
+            assert_eq!(before, after, "{}: not stateful, and left state", call.tool);
+        }
         Ok(match observation {
             Observation::Output { text, data } => Observation::Output {
                 text: cut(text, limits.observation_bytes_max),

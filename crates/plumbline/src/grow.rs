@@ -402,19 +402,23 @@ impl<'g> Grower<'g> {
         let mut attempt = 0;
         let step = loop {
             let mut fork = episode.clone();
-            let error =
-                match tokio::time::timeout_at(deadline, fork.act(proposal.clone())).await
-                {
-                    Ok(Ok(step)) => {
-                        episode = fork;
-                        break step;
-                    }
-                    Ok(Err(error)) => error,
-                    Err(_) => {
-                        ended(&self.out_of_time())?;
-                        return Ok(None);
-                    }
-                };
+            let step = async {
+                match &recorded {
+                    Some((_, node)) => fork.follow(&node.step).await,
+                    None => fork.act(proposal.clone()).await,
+                }
+            };
+            let error = match tokio::time::timeout_at(deadline, step).await {
+                Ok(Ok(step)) => {
+                    episode = fork;
+                    break step;
+                }
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    ended(&self.out_of_time())?;
+                    return Ok(None);
+                }
+            };
             if attempt == self.ground.retries {
                 ended(&aborted(&error))?;
                 return Ok(None);

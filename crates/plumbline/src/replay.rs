@@ -1,4 +1,5 @@
-//! Executes a recorded tree again and compares: no policy is asked, every tool call is made.
+//! Executes a recorded tree again and compares: no policy is asked, every tool call is made
+//! but those that go into a world nobody can put back.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -84,7 +85,7 @@ pub async fn replay(
     let mut states = States::new(environment, task, tree);
     for (id, node) in tree.nodes() {
         let mut episode = states.before(id);
-        let step = episode.act(node.step.proposal.clone()).await?;
+        let step = episode.follow(&node.step).await?;
         if let Some((field, recorded, found)) = difference(&node.step, &step) {
             let task = tree.task().clone();
             return Ok(Some(Divergence { task, node: id, field, recorded, found }));
@@ -111,7 +112,7 @@ pub async fn fork<'e>(
     let Some(after) = after else { return Ok(episode) };
     assert!(tree.get(after).is_some(), "task {}: there is no step {after}", task.id);
     for (_, node) in tree.path(after) {
-        episode.act(node.step.proposal.clone()).await?;
+        episode.follow(&node.step).await?;
     }
     Ok(episode)
 }
@@ -131,6 +132,9 @@ pub async fn replay_evidence(
         for verdict in verdicts.iter().filter(|verdict| verdict.node == id) {
             for (index, evidence) in verdict.evidence.iter().enumerate() {
                 let Evidence::Execution { call, result } = evidence else { continue };
+                if environment.is_external(&call.tool) {
+                    continue;
+                }
                 calls += 1;
                 let found = episode.clone().call(call).await?;
                 if Digest::of_json(&found) != *result {
@@ -144,7 +148,7 @@ pub async fn replay_evidence(
                 }
             }
         }
-        episode.act(node.step.proposal.clone()).await?;
+        episode.follow(&node.step).await?;
         states.after(id, episode);
     }
     Ok((None, calls))

@@ -1,9 +1,14 @@
 //! A step: one assistant message and everything it triggers.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Action, Digest};
+
+/// What the messages of guests that broke begin with.
+const BROKEN: &str = "the tool broke: ";
 
 /// One assistant message, as a [policy](crate::Policy) proposed it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +87,17 @@ impl Observation {
     /// A fault with its message.
     pub fn fault(fault: Fault, message: impl Into<String>) -> Self {
         Observation::Fault { fault, message: message.into() }
+    }
+
+    /// What a guest came to that failed in a way of its own: it ended, trapped, or answered
+    /// what is no answer.
+    pub fn broken(message: impl fmt::Display) -> Self {
+        Self::fault(Fault::Trap, format!("{BROKEN}{message}"))
+    }
+
+    /// Whether a guest broke over the call, rather than to say that it failed.
+    pub fn is_broken(&self) -> bool {
+        self.as_fault() == Some(Fault::Trap) && self.text().starts_with(BROKEN)
     }
 
     /// What the model reads.

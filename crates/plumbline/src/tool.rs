@@ -9,7 +9,8 @@ use crate::{Digest, Limits, Observation, Scratch};
 /// What a tool is called, what it does, what it takes, and which data it answers from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolSpec {
-    /// What the model calls it: lower-case letters, digits and underscores.
+    /// What the model calls it: 1 to 64 letters, digits, `_`, `-` and `.`; lower-case, unless
+    /// somebody else chose it.
     pub name: String,
     /// What the model is told it does.
     pub description: String,
@@ -17,6 +18,19 @@ pub struct ToolSpec {
     pub parameters: Value,
     /// Digest of the data and settings the answers depend on, besides the arguments.
     pub pinned: Digest,
+}
+
+/// What a tool's answers rest on, and so how a record of them is replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Arguments and pinned data alone. The scratch is left as it was.
+    Pure,
+    /// The scratch as well. Executed again from the same state, a call comes to the same.
+    Stateful,
+    /// A world that nobody can put back. A replay takes what was recorded, nothing is cached,
+    /// and the scratch is left as it was.
+    External,
 }
 
 /// Something an agent can call.
@@ -28,6 +42,11 @@ pub struct ToolSpec {
 pub trait Tool: Send + Sync {
     /// The tool's spec, the same for as long as the tool lives.
     fn spec(&self) -> &ToolSpec;
+
+    /// What its answers rest on, the same for as long as the tool lives.
+    fn effect(&self) -> Effect {
+        Effect::Stateful
+    }
 
     /// Answers one call. The arguments fit the spec's schema: the episode has checked. What
     /// the model got wrong in spite of that is an `Ok` with an [`Observation::Fault`]; an

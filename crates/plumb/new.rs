@@ -1,0 +1,141 @@
+//! `plumb env new` and `plumb tool new`: something that works, to start from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::failure::{Failure, Kind, Result, at};
+
+#[derive(Debug, Args)]
+pub(crate) struct NewEnvArgs {
+    /// The folder to make; its last part is the environment's name.
+    folder: PathBuf,
+    /// What its tool is written in.
+    #[arg(long, value_enum, default_value_t = Language::Python)]
+    language: Language,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewToolArgs {
+    /// What the model calls it: lower-case letters, digits and underscores.
+    name: String,
+    /// What it is written in.
+    #[arg(long, value_enum, default_value_t = Language::Python)]
+    language: Language,
+    /// The folder it is put into: an environment's.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    into: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Language {
+    Python,
+    Shell,
+}
+
+impl Language {
+    /// What runs it, and what its files end in.
+    fn program(self) -> (&'static str, &'static str) {
+        match self {
+            Language::Python => ("python3", "py"),
+            Language::Shell => ("sh", "sh"),
+        }
+    }
+}
+
+/// Writes an environment with one tool, three tasks, their gold, and a policy that answers.
+pub(crate) fn environment(args: &NewEnvArgs, json: bool) -> Result<()> {
+    let folder = &args.folder;
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || !name.chars().all(is_plain) {
+        let message = format!(
+            "{}: an environment's name is letters, digits, '-', '_' and '.'",
+            folder.display()
+        );
+        return Err(Failure::say(Kind::Usage, message));
+    }
+    let (program, extension) = args.language.program();
+    let tool = format!("price.{extension}");
+    let manifest = include_str!("new/environment.toml")
+        .replace("@NAME@", name)
+        .replace("@PROGRAM@", program)
+        .replace("@TOOL@", &tool);
+    let source = match args.language {
+        Language::Python => include_str!("new/price.py"),
+        Language::Shell => include_str!("new/price.sh"),
+    };
+    let files = [
+        ("environment.toml", manifest.as_str()),
+        ("prompt.md", include_str!("new/prompt.md")),
+        ("tasks.jsonl", include_str!("new/tasks.jsonl")),
+        ("gold.jsonl", include_str!("new/gold.jsonl")),
+        (&tool, source),
+        ("prices.csv", include_str!("new/prices.csv")),
+        ("policy.jsonl", include_str!("new/policy.jsonl")),
+    ];
+    fs::create_dir_all(folder).map_err(at(folder))?;
+    for (file, text) in files {
+        write(&folder.join(file), text)?;
+    }
+    let shown = folder.display();
+    let next = [
+        format!(
+            "plumb run {shown} --policy scripted:{shown}/policy.jsonl --out runs/{name}"
+        ),
+        format!("plumb label runs/{name}"),
+        format!("plumb show runs/{name} pear"),
+    ];
+    if json {
+        println!("{}", json!({ "environment": folder, "next": next }));
+        return Ok(());
+    }
+    println!("{shown}: a tool, three tasks, their gold, and a policy that answers them");
+    println!("one of its answers is wrong, for the verifiers to find. Try:");
+    for command in next {
+        println!("  {command}");
+    }
+    Ok(())
+}
+
+/// Writes a tool, and says what names it in a manifest.
+pub(crate) fn tool(args: &NewToolArgs, json: bool) -> Result<()> {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let name = &args.name;
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+        let message = format!(
+            "{name:?}: a tool's name is 1 to 64 lower-case letters, digits and underscores"
+        );
+        return Err(Failure::say(Kind::Usage, message));
+    }
+    let (program, extension) = args.language.program();
+    let (source, effect) = match args.language {
+        Language::Python => (include_str!("new/tool.py"), "stateful"),
+        Language::Shell => (include_str!("new/tool.sh"), "pure"),
+    };
+    let file = format!("{name}.{extension}");
+    let path = args.into.join(&file);
+    write(&path, &source.replace("@NAME@", name))?;
+    let manifest = format!(
+        "[[tools]]\ntype = \"process\"\ncommand = [\"{program}\", \"{file}\"]\n\
+         effect = \"{effect}\"\n"
+    );
+    if json {
+        println!("{}", json!({ "tool": path, "manifest": manifest }));
+        return Ok(());
+    }
+    println!("{}: written. An environment has it by these lines:\n", path.display());
+    println!("{manifest}");
+    Ok(())
+}
+
+/// Writes a file where there is none.
+fn write(path: &Path, text: &str) -> Result<()> {
+    if path.exists() {
+        let message = format!("{}: is there already", path.display());
+        return Err(Failure::say(Kind::Usage, message));
+    }
+    fs::write(path, text).map_err(at(path))
+}

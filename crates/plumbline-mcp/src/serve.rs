@@ -1,0 +1,92 @@
+//! Our tools for any MCP client, over standard input and output.
+
+use plumbline::{Observation, ToolSpec};
+use rmcp::handler::server::ServerHandler;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData,
+    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
+    ServerConfig, Tool as Offer,
+};
+use rmcp::service::RequestContext;
+use rmcp::transport::async_rw::AsyncRwTransport;
+use rmcp::transport::stdio;
+use rmcp::{RoleServer, serve_server};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+/// Bytes of one line that a client may write.
+const LINE_BYTES_MAX: usize = 4 << 20;
+
+/// A call of a client's. Whoever takes it answers it; one that is dropped was refused.
+#[derive(Debug)]
+pub struct Call {
+    /// The tool, which need not exist.
+    pub tool: String,
+    /// The arguments, which need not fit.
+    pub args: Value,
+    /// Takes what it came to.
+    pub answer: oneshot::Sender<Observation>,
+}
+
+/// Offers tools over standard input and output until the client leaves. Calls go to `calls`.
+/// The error is in words.
+pub async fn serve(specs: &[ToolSpec], calls: mpsc::Sender<Call>) -> Result<(), String> {
+    let desk = Desk { offers: specs.iter().map(offer).collect(), calls };
+    let (reader, writer) = stdio();
+    let transport =
+        AsyncRwTransport::new_server(reader, writer).with_max_line_length(LINE_BYTES_MAX);
+    let service = serve_server(desk, transport).await;
+    let service = service.map_err(|error| error.to_string())?;
+    service.waiting().await.map(|_| ()).map_err(|error| error.to_string())
+}
+
+struct Desk {
+    offers: Vec<Offer>,
+    calls: mpsc::Sender<Call>,
+}
+
+fn offer(spec: &ToolSpec) -> Offer {
+    let schema = spec.parameters.as_object().cloned().unwrap_or_default();
+    Offer::new(spec.name.clone(), spec.description.clone(), schema)
+}
+
+impl ServerHandler for Desk {
+    fn get_info(&self) -> ServerConfig {
+        let tools = ServerCapabilities::builder().enable_tools().build();
+        let mut config = ServerConfig::new(tools);
+        config.server_info = Implementation::new("plumbline", env!("CARGO_PKG_VERSION"));
+        config
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(self.offers.clone()))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let (answer, answered) = oneshot::channel();
+        let args = Value::Object(request.arguments.unwrap_or_default());
+        let call = Call { tool: request.name.into_owned(), args, answer };
+        let gone = || ErrorData::internal_error("the tools are gone", None);
+        self.calls.send(call).await.map_err(|_| gone())?;
+        let observation = answered.await.map_err(|_| gone())?;
+        let content = vec![ContentBlock::text(observation.text())];
+        Ok(match &observation {
+            Observation::Output { data, .. } => {
+                let mut result = CallToolResult::success(content);
+                // The protocol wants an object there.
+                result.structured_content = data.is_object().then(|| data.clone());
+                result
+            }
+            Observation::Fault { .. } => CallToolResult::error(content),
+        }
+        .into())
+    }
+}

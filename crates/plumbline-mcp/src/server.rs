@@ -1,0 +1,215 @@
+//! A server: how it is reached, and which of its tools are taken.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use plumbline::{Digest, Effect, Limits, Tool, ToolSpec};
+use rmcp::model::Tool as Offer;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::McpError;
+use crate::session::{OFFERS_MAX, Session};
+use crate::tool::McpTool;
+
+/// Bytes of a description that a model is told.
+const DESCRIPTION_BYTES_MAX: usize = 8 << 10;
+const NAME_CHARS_MAX: usize = 64;
+/// Servers that are kept running for states to go on from.
+const BRANCHES_MAX: usize = 8;
+
+/// Starts a program.
+pub type Start = Box<dyn Fn() -> std::io::Result<Pipes> + Send + Sync>;
+
+/// A running program.
+pub struct Pipes {
+    /// What it writes.
+    pub reader: Box<dyn AsyncRead + Send + Unpin>,
+    /// What it reads.
+    pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Tells the end of what it wrote to standard error. Dropping it ends the program.
+    pub stderr: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+/// Where a server is.
+pub enum Address {
+    /// A program that is started, and spoken to over its pipes.
+    Program {
+        /// What it is called in messages: its command.
+        name: String,
+        /// Digest of the program and of its files.
+        digest: Digest,
+        /// Starts one. Called again when it breaks, and for every state that is forked.
+        start: Start,
+    },
+    /// A server that listens there for streamable HTTP.
+    Url(String),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Program { name, .. } => f.write_str(name),
+            Address::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+/// A server, and what is made of its tools.
+pub struct ServerSettings {
+    /// Where it is.
+    pub address: Address,
+    /// What the answers of its tools rest on.
+    pub effect: Effect,
+    /// Tools whose answers rest on something else, by the server's names.
+    pub effects: BTreeMap<String, Effect>,
+    /// The tools that are taken, by the server's names; all of them unless said.
+    pub only: Option<Vec<String>>,
+    /// What the names of its tools begin with here.
+    pub prefix: String,
+}
+
+/// A server that has been spoken with.
+pub struct Server {
+    address: Address,
+    /// Where its calls stand in the scratch.
+    pub(crate) key: String,
+    /// The connection for tools that keep no state.
+    shared: tokio::sync::Mutex<Option<Arc<Session>>>,
+    /// Connections by the digest of the calls that were made over them; the last used is
+    /// last.
+    branches: Mutex<Vec<(Digest, Session)>>,
+}
+
+impl Server {
+    /// Connects to a server, within `limits.call_ms_max`, and gives a tool for each of its
+    /// tools that is taken.
+    pub async fn open(
+        settings: ServerSettings,
+        limits: &Limits,
+    ) -> Result<Vec<Arc<dyn Tool>>, McpError> {
+        let ServerSettings { address, effect, effects, only, prefix } = settings;
+        let name = address.to_string();
+        let connect = async {
+            let session = Session::open(&address, limits).await?;
+            let offers = session.offers().await?;
+            Ok::<_, String>((session, offers))
+        };
+        let wait = Duration::from_millis(limits.call_ms_max);
+        let connected = match tokio::time::timeout(wait, connect).await {
+            Ok(connected) => connected,
+            Err(_) => {
+                Err(format!("no answer within call_ms_max = {} ms", limits.call_ms_max))
+            }
+        };
+        let unreachable =
+            |message| McpError::Unreachable { server: name.clone(), message };
+        let (session, offers) = connected.map_err(unreachable)?;
+        let refused = |message| McpError::Tools { server: name.clone(), message };
+        let named = effects.keys().chain(only.iter().flatten());
+        if let Some(missing) =
+            { named }.find(|name| !offers.iter().any(|o| o.name == **name))
+        {
+            let names: Vec<&str> = offers.iter().map(|offer| &*offer.name).collect();
+            let message =
+                format!("it has no tool {missing:?}; it has: {}", names.join(", "));
+            return Err(refused(message));
+        }
+        let is_taken = |offer: &Offer| {
+            only.as_ref().is_none_or(|only| only.iter().any(|name| *name == offer.name))
+        };
+        let digest = match &address {
+            Address::Program { digest, .. } => *digest,
+            Address::Url(url) => Digest::of(url.as_bytes()),
+        };
+        let taken: Vec<Offer> = offers.into_iter().filter(is_taken).collect();
+        let effect_of = |offer: &Offer| *effects.get(&*offer.name).unwrap_or(&effect);
+        let specs: Vec<ToolSpec> = taken
+            .iter()
+            .map(|offer| spec(offer, &prefix, digest, effect_of(offer)))
+            .collect::<Result<_, _>>()
+            .map_err(refused)?;
+        if specs.is_empty() {
+            return Err(refused(format!("it offers no tool of at most {OFFERS_MAX}")));
+        }
+        let key = format!("mcp {}", Digest::of_json(&(digest, &prefix)).short());
+        // The first branch needs a server that nobody has told anything, and so does whoever
+        // keeps no state.
+        let server = Arc::new(Self {
+            address,
+            key,
+            shared: tokio::sync::Mutex::new(Some(Arc::new(session))),
+            branches: Mutex::default(),
+        });
+        let tools = specs.into_iter().zip(&taken).map(|(spec, offer)| {
+            let (name, effect) = (offer.name.to_string(), effect_of(offer));
+            let tool = McpTool { spec, effect, name, server: Arc::clone(&server) };
+            Arc::new(tool) as Arc<dyn Tool>
+        });
+        Ok(tools.collect())
+    }
+
+    /// The connection for tools that keep no state; made anew if it broke.
+    pub(crate) async fn shared(&self, limits: &Limits) -> Result<Arc<Session>, String> {
+        let mut shared = self.shared.lock().await;
+        if let Some(session) = shared.as_ref().filter(|session| session.is_open()) {
+            return Ok(Arc::clone(session));
+        }
+        let session = Arc::new(Session::open(&self.address, limits).await?);
+        *shared = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// A connection of one's own.
+    pub(crate) async fn connect(&self, limits: &Limits) -> Result<Session, String> {
+        Session::open(&self.address, limits).await
+    }
+
+    /// The connection over which exactly these calls were made, if one is kept.
+    pub(crate) fn take(&self, calls: Digest) -> Option<Session> {
+        let mut branches = self.branches();
+        let at = branches.iter().rposition(|(made, _)| *made == calls)?;
+        let (_, session) = branches.remove(at);
+        session.is_open().then_some(session)
+    }
+
+    /// Keeps a connection for whoever goes on from these calls.
+    pub(crate) fn keep(&self, calls: Digest, session: Session) {
+        let mut branches = self.branches();
+        branches.push((calls, session));
+        if branches.len() > BRANCHES_MAX {
+            branches.remove(0);
+        }
+    }
+
+    fn branches(&self) -> std::sync::MutexGuard<'_, Vec<(Digest, Session)>> {
+        self.branches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the model is told of a tool. The error says why it cannot be.
+fn spec(
+    offer: &Offer,
+    prefix: &str,
+    server: Digest,
+    effect: Effect,
+) -> Result<ToolSpec, String> {
+    let name = format!("{prefix}{}", offer.name);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let chars = name.chars().count();
+    if !(1..=NAME_CHARS_MAX).contains(&chars) || !name.chars().all(is_plain) {
+        return Err(format!(
+            "its tool {:?} must be called by 1 to {NAME_CHARS_MAX} letters, digits, '-', \
+             '_' and '.'; `only` leaves it out",
+            plumbline::cut(name, NAME_CHARS_MAX)
+        ));
+    }
+    let description = offer.description.as_deref().or(offer.title.as_deref());
+    let description = description.unwrap_or_default().to_owned();
+    let parameters = Value::Object((*offer.input_schema).clone());
+    let pinned = Digest::of_json(&(server, effect, &name, &description, &parameters));
+    let description = plumbline::cut(description, DESCRIPTION_BYTES_MAX);
+    Ok(ToolSpec { name, description, parameters, pinned })
+}

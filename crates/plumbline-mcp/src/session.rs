@@ -1,0 +1,180 @@
+//! One connection to a server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use plumbline::{Limits, Observation};
+use reqwest::Client;
+use rmcp::model::{CallToolRequestParams, PaginatedRequestParams, Tool as Offer};
+use rmcp::service::{ClientInitializeError, RunningService, ServiceError};
+use rmcp::transport::async_rw::AsyncRwTransport;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+use rmcp::transport::{StreamableHttpClientTransport, Transport};
+use rmcp::{RoleClient, serve_client};
+use rustls::crypto::CryptoProvider;
+use serde_json::Value;
+
+use crate::answer;
+use crate::line::Lines;
+use crate::server::Address;
+
+/// What an answer is wrapped in, and how much a text grows by being written as JSON.
+const ENVELOPE_BYTES: usize = 64 << 10;
+const ESCAPED_RATIO: usize = 6;
+/// Tools of one server, and pages on which it lists them.
+pub(crate) const OFFERS_MAX: usize = 1024;
+const PAGES_MAX: usize = 64;
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+
+/// A connection that has shaken hands. Dropping it closes it, and ends the program that is
+/// at the other end of it.
+pub(crate) struct Session {
+    service: Connection,
+    was_too_long: Arc<AtomicBool>,
+    stderr: Option<Box<dyn Fn() -> String + Send + Sync>>,
+}
+
+/// What a call came to.
+pub(crate) enum Reply {
+    Answered(Observation),
+    /// The answer was too long to be read; the connection is gone.
+    TooLong,
+    /// The connection is gone.
+    Broken(String),
+}
+
+impl Session {
+    /// Connects. The error is in words.
+    pub(crate) async fn open(address: &Address, limits: &Limits) -> Result<Self, String> {
+        let bytes_max = limits
+            .output_bytes_max
+            .saturating_mul(ESCAPED_RATIO)
+            .saturating_add(ENVELOPE_BYTES);
+        match address {
+            Address::Program { start, .. } => {
+                let pipes = start().map_err(|error| error.to_string())?;
+                let (reader, was_too_long) = Lines::new(pipes.reader, bytes_max);
+                let transport = AsyncRwTransport::new_client(reader, pipes.writer)
+                    .with_max_line_length(bytes_max);
+                let stderr = pipes.stderr;
+                match shake_hands(transport).await {
+                    Ok(service) => {
+                        Ok(Self { service, was_too_long, stderr: Some(stderr) })
+                    }
+                    Err(error) => Err(with_stderr(error.to_string(), &stderr())),
+                }
+            }
+            Address::Url(url) => {
+                let client = client(url).map_err(|error| error.to_string())?;
+                let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
+                    .max_sse_event_size(bytes_max)
+                    .max_json_response_size(bytes_max)
+                    .reinit_on_expired_session(false);
+                let transport =
+                    StreamableHttpClientTransport::with_client(client, config);
+                let service = shake_hands(transport).await;
+                let service = service.map_err(|error| error.to_string())?;
+                Ok(Self { service, was_too_long: Arc::default(), stderr: None })
+            }
+        }
+    }
+
+    /// The tools it offers. The error is in words.
+    pub(crate) async fn offers(&self) -> Result<Vec<Offer>, String> {
+        let mut offers = Vec::new();
+        let mut cursor = None;
+        for _ in 0..PAGES_MAX {
+            let page = PaginatedRequestParams::default().with_cursor(cursor);
+            let listed = self.service.list_tools(Some(page)).await;
+            let listed =
+                listed.map_err(|error| with_stderr(error.to_string(), &self.stderr()))?;
+            offers.extend(listed.tools);
+            if offers.len() > OFFERS_MAX {
+                break;
+            }
+            cursor = listed.next_cursor;
+            if cursor.is_none() {
+                return Ok(offers);
+            }
+        }
+        Err(format!("it lists more than {OFFERS_MAX} tools or {PAGES_MAX} pages of them"))
+    }
+
+    /// Calls one of its tools. Boxed, for the compiler cannot see by itself that it may be sent
+    /// whatever the lifetimes are.
+    pub(crate) fn call<'a>(
+        &'a self,
+        tool: &'a str,
+        args: &'a Value,
+        limits: &'a Limits,
+    ) -> BoxFuture<'a, Reply> {
+        let mut request = CallToolRequestParams::new(tool.to_owned());
+        request.arguments = args.as_object().cloned();
+        let reply = async move {
+            match self.service.call_tool(request).await {
+                Ok(result) => Reply::Answered(answer::observation(result, limits)),
+                Err(ServiceError::McpError(error)) => {
+                    Reply::Answered(answer::refusal(&error))
+                }
+                Err(_) if self.was_too_long.load(Ordering::Acquire) => Reply::TooLong,
+                Err(error) => {
+                    let stderr = self.stderr();
+                    tracing::warn!(tool, %error, %stderr, "an MCP server broke");
+                    Reply::Broken(error.to_string())
+                }
+            }
+        };
+        reply.boxed()
+    }
+
+    /// Whether the other end can still be heard.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.service.is_closed() && !self.service.is_transport_closed()
+    }
+
+    fn stderr(&self) -> String {
+        self.stderr.as_ref().map(|stderr| stderr()).unwrap_or_default()
+    }
+}
+
+type Connection = RunningService<RoleClient, ()>;
+
+/// Boxed, for the compiler cannot see through what is in it that it may be sent to another
+/// thread.
+fn shake_hands(
+    transport: impl Transport<RoleClient> + 'static,
+) -> BoxFuture<'static, Result<Connection, ClientInitializeError>> {
+    serve_client((), transport).boxed()
+}
+
+fn with_stderr(message: String, stderr: &str) -> String {
+    match stderr.trim() {
+        "" => message,
+        said => format!("{message}; it wrote to standard error: {said}"),
+    }
+}
+
+fn client(url: &str) -> Result<Client, reqwest::Error> {
+    // The `rustls` that reqwest is built with here has no default of its own. Whoever
+    // installed one before us, another thread included, is welcome.
+    if CryptoProvider::get_default().is_none() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let host = reqwest::Url::parse(url).ok();
+    let host = host.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+    let is_local = host == "localhost" || host.starts_with("127.") || host == "[::1]";
+    let builder = || {
+        let builder = Client::builder()
+            .user_agent(concat!("plumbline/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_WAIT);
+        if is_local { builder.no_proxy() } else { builder }
+    };
+    match builder().build() {
+        // A container without certificates can still talk to a server without TLS.
+        Err(_) if url.starts_with("http://") => builder().tls_certs_only([]).build(),
+        built => built,
+    }
+}

@@ -1,0 +1,341 @@
+//! The tool: a component of the world `plumbline:tool`, in whatever language it was written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use plumbline::{
+    Digest, Effect, Fault, Limits, Observation, Scratch, Tool, ToolError, ToolSpec,
+};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+
+use bindings::plumbline::tool::types as wit;
+use bindings::{Tool as Guest, ToolPre};
+use grants::Host;
+
+pub use error::ComponentError;
+pub use grants::Grants;
+
+/// What wasmtime makes of `wit/tool.wit`.
+mod bindings;
+mod compiled;
+mod error;
+mod grants;
+
+/// Components that run at once; the pool has room for as many.
+const RUNNING_MAX: u32 = 16;
+/// Bytes of a component's file.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+const DESCRIPTION_BYTES_MAX: usize = 8 << 10;
+const NAME_CHARS_MAX: usize = 64;
+/// Bytes that one call of the host may lift out of a guest, beyond what an answer may have.
+const LIFTED_BYTES_SLACK: usize = 1 << 20;
+
+/// What all components share: an engine, a pool of places to run in, a cache of compiled code.
+#[derive(Clone)]
+pub struct Components {
+    engine: Engine,
+    cache: PathBuf,
+    permits: Arc<Semaphore>,
+}
+
+/// A component, and what it is given.
+#[derive(Debug, Clone)]
+pub struct ComponentSettings {
+    /// Its file.
+    pub path: PathBuf,
+    /// What its answers rest on: pure or stateful. A component has no world that is external.
+    pub effect: Effect,
+    /// What it may import besides the scratch.
+    pub grants: Grants,
+    /// What the model calls it, in place of the name it says.
+    pub name: Option<String>,
+}
+
+/// A tool that a component answers for. Each call is answered by an instance of its own, so
+/// that nothing but the scratch lasts.
+///
+/// A component that traps, uses up its fuel or its memory, or answers what is none comes to a
+/// [`Fault`]; the state is then as it was before the call.
+pub struct Component {
+    spec: ToolSpec,
+    /// Where its state is in the scratch: nowhere that a tool of ours keeps something.
+    key: String,
+    effect: Effect,
+    running: Running,
+    permits: Arc<Semaphore>,
+}
+
+/// What it takes to run a component.
+#[derive(Clone)]
+struct Running {
+    engine: Engine,
+    ready: ToolPre<Host>,
+}
+
+/// How a run ended that did not come to its end.
+#[derive(Debug)]
+enum Stopped {
+    Fuel,
+    Memory,
+    Trap(String),
+}
+
+/// What a call came to, and the state if it is to be another.
+struct Answer {
+    observation: Observation,
+    state: Option<Value>,
+}
+
+impl Components {
+    /// Compiled code is kept below `cache`.
+    pub fn new(cache: &Path) -> Result<Self, ComponentError> {
+        let engine = compiled::engine(RUNNING_MAX).map_err(|error| {
+            let message = format!("{error:#}");
+            ComponentError::Engine { message }
+        })?;
+        let permits = Arc::new(Semaphore::new(RUNNING_MAX as usize));
+        Ok(Self { engine, cache: cache.to_owned(), permits })
+    }
+
+    /// Compiles a component, or finds it compiled, and asks it what it is. Blocks: seconds
+    /// for one that brings an interpreter, the first time.
+    pub fn open(
+        &self,
+        settings: &ComponentSettings,
+        limits: &Limits,
+    ) -> Result<Component, ComponentError> {
+        let ComponentSettings { path, effect, grants, name } = settings;
+        let refused =
+            |message: String| ComponentError::Component { path: path.clone(), message };
+        if *effect == Effect::External {
+            return Err(refused(
+                "its effect is pure or stateful: it sees no world".into(),
+            ));
+        }
+        let bytes = read(path)?;
+        let digest = Digest::of(&bytes);
+        let component = compiled::component(&self.engine, &bytes, digest, &self.cache)
+            .map_err(|error| refused(format!("{error:#}")))?;
+        let mut linker = Linker::new(&self.engine);
+        let linked = grants::link(&mut linker, &component, *grants)
+            .and_then(|()| linker.instantiate_pre(&component))
+            .and_then(ToolPre::new);
+        let ready = linked.map_err(|error| {
+            refused(format!("it is no component of the world plumbline:tool: {error:#}"))
+        })?;
+        let running = Running { engine: self.engine.clone(), ready };
+        let said = running.describe(limits).map_err(|stopped| {
+            refused(format!("it cannot say what it is: {}", stopped.told(limits).text()))
+        })?;
+        let pinned = Digest::of_json(&(digest, effect, grants));
+        let spec = spec(said, name.as_deref(), pinned).map_err(refused)?;
+        let permits = Arc::clone(&self.permits);
+        let key = format!("component {}", spec.name);
+        Ok(Component { spec, key, effect: *effect, running, permits })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ComponentError> {
+    let wrong = |message: String| {
+        let path = path.to_owned();
+        ComponentError::Component { path, message }
+    };
+    let metadata = fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(wrong(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    fs::read(path).map_err(|error| wrong(error.to_string()))
+}
+
+/// Checks what a component says of itself. The error says what would be right.
+fn spec(said: wit::Spec, name: Option<&str>, pinned: Digest) -> Result<ToolSpec, String> {
+    let wit::Spec { name: own, description, parameters } = said;
+    let name = name.map_or(own, str::to_owned);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !(1..=NAME_CHARS_MAX).contains(&name.len()) || !name.chars().all(is_plain) {
+        let name = plumbline::cut(name, NAME_CHARS_MAX);
+        return Err(format!(
+            "its name {name:?} must be 1 to {NAME_CHARS_MAX} letters, digits, '-' and '_'"
+        ));
+    }
+    let bytes = description.len();
+    if description.trim().is_empty() || bytes > DESCRIPTION_BYTES_MAX {
+        return Err(format!(
+            "its description has {bytes} bytes; it must have 1 to {DESCRIPTION_BYTES_MAX}"
+        ));
+    }
+    let parameters: Value = serde_json::from_str(&parameters)
+        .map_err(|error| format!("its parameters are no JSON: {error}"))?;
+    if parameters.get("type") != Some(&Value::from("object")) {
+        return Err("its parameters must be a JSON Schema of type object".to_owned());
+    }
+    Ok(ToolSpec { name, description, parameters, pinned })
+}
+
+impl Running {
+    fn describe(&self, limits: &Limits) -> Result<wit::Spec, Stopped> {
+        let host = Host::new(None, String::from("null"), Effect::Pure, limits);
+        self.run(host, limits, Arc::default(), |guest, store| guest.call_describe(store))
+            .map(|(said, _)| said)
+    }
+
+    fn answer(
+        &self,
+        args: &str,
+        host: Host,
+        limits: &Limits,
+        is_cancelled: Arc<AtomicBool>,
+    ) -> Answer {
+        let ran = self
+            .run(host, limits, is_cancelled, |guest, store| guest.call_call(store, args));
+        let as_was = |observation| Answer { observation, state: None };
+        let fault = |fault, message| as_was(Observation::fault(fault, message));
+        let (answer, written) = match ran {
+            Ok(ran) => ran,
+            Err(stopped) => return as_was(stopped.told(limits)),
+        };
+        let wit::Output { text, data } = match answer {
+            Ok(output) => output,
+            Err(wit::Fault::BadArgs(said)) => return fault(Fault::BadArgs, said),
+            Err(wit::Fault::Refused(said)) => return fault(Fault::Refused, said),
+            Err(wit::Fault::Limit(said)) => return fault(Fault::Limit, said),
+            Err(wit::Fault::Trap(said)) => return fault(Fault::Trap, said),
+        };
+        let (bytes, bytes_max) =
+            (text.len() + data.as_ref().map_or(0, String::len), limits.output_bytes_max);
+        if bytes > bytes_max {
+            let message = format!("the answer has {bytes} bytes; at most {bytes_max}");
+            return fault(Fault::Limit, message);
+        }
+        let json = |what: &str, text: Option<String>| match text {
+            None => Ok(None),
+            Some(text) => {
+                serde_json::from_str::<Value>(&text).map(Some).map_err(|error| {
+                    Observation::broken(format!("its {what} is no JSON: {error}"))
+                })
+            }
+        };
+        match (json("data", data), json("state", written)) {
+            (Ok(data), Ok(state)) => {
+                let data = data.unwrap_or(Value::Null);
+                Answer { observation: Observation::Output { text, data }, state }
+            }
+            (Err(broken), _) | (_, Err(broken)) => as_was(broken),
+        }
+    }
+
+    /// Runs one function of a fresh instance. Gives what it returned and what it kept.
+    fn run<T>(
+        &self,
+        host: Host,
+        limits: &Limits,
+        is_cancelled: Arc<AtomicBool>,
+        body: impl FnOnce(&Guest, &mut Store<Host>) -> wasmtime::Result<T>,
+    ) -> Result<(T, Option<String>), Stopped> {
+        let mut store = Store::new(&self.engine, host);
+        store.limiter(|host| host);
+        store.set_hostcall_fuel(
+            limits
+                .output_bytes_max
+                .saturating_add(limits.files_bytes_max)
+                .saturating_add(LIFTED_BYTES_SLACK),
+        );
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            Ok(match is_cancelled.load(Ordering::Relaxed) {
+                true => UpdateDeadline::Interrupt,
+                false => UpdateDeadline::Continue(1),
+            })
+        });
+        let ran = store
+            .set_fuel(limits.fuel_max)
+            .and_then(|()| self.ready.instantiate(&mut store))
+            .and_then(|guest| body(&guest, &mut store));
+        match ran {
+            Ok(value) => Ok((value, store.into_data().written())),
+            Err(_) if store.data().was_refused_memory() => Err(Stopped::Memory),
+            Err(error) => match error.downcast_ref::<Trap>() {
+                Some(Trap::OutOfFuel) => Err(Stopped::Fuel),
+                _ => Err(Stopped::Trap(error.root_cause().to_string())),
+            },
+        }
+    }
+}
+
+impl Stopped {
+    /// In words for the model: the same whenever it happens.
+    fn told(self, limits: &Limits) -> Observation {
+        match self {
+            Stopped::Fuel => {
+                let max = limits.fuel_max;
+                let message = format!("the tool used up its {max} units of fuel");
+                Observation::fault(Fault::Limit, message)
+            }
+            Stopped::Memory => {
+                let max = limits.memory_bytes_max;
+                let message = format!("the tool needs more than {max} bytes of memory");
+                Observation::fault(Fault::Limit, message)
+            }
+            Stopped::Trap(message) => Observation::broken(message),
+        }
+    }
+}
+
+#[async_trait]
+impl Tool for Component {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    async fn call(
+        &self,
+        args: &Value,
+        scratch: &mut Scratch,
+        limits: &Limits,
+    ) -> Result<Observation, ToolError> {
+        let state = scratch.get(&self.key).map(Value::to_string);
+        let host = Host::new(state, scratch.inputs().to_string(), self.effect, limits);
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.expect("it is never closed");
+        let is_cancelled = Arc::new(AtomicBool::new(false));
+        let engine = self.running.engine.clone();
+        let _cancel = Cancel { engine, is_cancelled: Arc::clone(&is_cancelled) };
+        let (running, args, limits) =
+            (self.running.clone(), args.to_string(), limits.clone());
+        let answered = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            running.answer(&args, host, &limits, is_cancelled)
+        });
+        let answered = answered.await.map_err(|error| ToolError::Engine {
+            tool: self.spec.name.clone(),
+            message: error.to_string(),
+        })?;
+        if let Some(state) = answered.state {
+            scratch.set(&self.key, state);
+        }
+        Ok(answered.observation)
+    }
+}
+
+/// Stops a guest that nobody waits for any more.
+struct Cancel {
+    engine: Engine,
+    is_cancelled: Arc<AtomicBool>,
+}
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+        self.engine.increment_epoch();
+    }
+}

@@ -1,0 +1,95 @@
+//! Components as text, by what their `call` does.
+
+/// A component that says it is `count`, and whose `call` is this body: it returns where its
+/// result lies. `$ok` answers with so many letters; `$set` and `$get` are the scratch.
+pub(crate) fn tool(body: &str) -> String {
+    FRAME.replace(";; BODY", body)
+}
+
+/// Answers how often it was called, as one digit.
+pub(crate) fn counter() -> String {
+    tool(
+        "(call $get (i32.const 400))
+         (local.set $n (i32.const 49))
+         (if (i32.load8_u (i32.const 400)) (then
+           (local.set $n (i32.add (i32.const 1)
+             (i32.load8_u (i32.load (i32.const 404)))))))
+         (i32.store8 (i32.const 8192) (local.get $n))
+         (call $set (i32.const 8192) (i32.const 1))
+         (call $ok (i32.const 1))",
+    )
+}
+
+/// The layout is that of the canonical ABI: a record of strings is pointers and lengths; a
+/// result or variant a byte that tells which, and its payload at the next multiple of four.
+const FRAME: &str = r#"
+(component
+  (import "plumbline:tool/scratch@1.0.0" (instance $scratch
+    (export "get" (func (result (option string))))
+    (export "set" (func (param "value" string)))))
+  (core module $memory
+    (memory (export "memory") 8)
+    (global $next (mut i32) (i32.const 100000))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (local $at i32)
+      (local.set $at (global.get $next))
+      (global.set $next (i32.add (local.get $at)
+        (i32.and (i32.add (local.get 3) (i32.const 15)) (i32.const -16))))
+      (local.get $at)))
+  (core instance $memory (instantiate $memory))
+  (core func $get (canon lower (func $scratch "get")
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
+  (core func $set (canon lower (func $scratch "set") (memory (core memory $memory "memory"))))
+  (core module $code
+    (import "m" "memory" (memory 8))
+    (import "s" "get" (func $get (param i32)))
+    (import "s" "set" (func $set (param i32 i32)))
+    (data (i32.const 16) "\28\00\00\00\05\00\00\00\30\00\00\00\07\00\00\00\40\00\00\00\11\00\00\00")
+    (data (i32.const 40) "count   Counts.         {\22type\22:\22object\22}")
+    (func $fill
+      (memory.fill (i32.const 8196) (i32.const 97) (i32.const 80000)))
+    (func $ok (param $bytes i32) (result i32)
+      (i32.store8 (i32.const 200) (i32.const 0))
+      (i32.store (i32.const 204) (i32.const 8192))
+      (i32.store (i32.const 208) (local.get $bytes))
+      (i32.store8 (i32.const 212) (i32.const 0))
+      (i32.const 200))
+    (func $data (result i32)
+      (i32.store8 (i32.const 8192) (i32.const 97))
+      (drop (call $ok (i32.const 1)))
+      (i32.store8 (i32.const 212) (i32.const 1))
+      (i32.store (i32.const 216) (i32.const 8192))
+      (i32.store (i32.const 220) (i32.const 1))
+      (i32.const 200))
+    (func $refuse (result i32)
+      (i32.store8 (i32.const 200) (i32.const 1))
+      (i32.store8 (i32.const 204) (i32.const 1))
+      (i32.store (i32.const 208) (i32.const 8196))
+      (i32.store (i32.const 212) (i32.const 4))
+      (i32.const 200))
+    (func $recurse (result i32)
+      (i32.add (call $recurse) (i32.const 1)))
+    (func (export "describe") (result i32) (i32.const 16))
+    (func (export "call") (param i32 i32) (result i32)
+      (local $n i32)
+      (i32.store (i32.const 8192) (i32.const 0x61616161))
+      (call $fill)
+      ;; BODY
+    ))
+  (core instance $code (instantiate $code
+    (with "m" (instance $memory))
+    (with "s" (instance (export "get" (func $get)) (export "set" (func $set))))))
+  (type $spec' (record (field "name" string) (field "description" string)
+    (field "parameters" string)))
+  (export $spec "spec" (type $spec'))
+  (type $output' (record (field "text" string) (field "data" (option string))))
+  (export $output "output" (type $output'))
+  (type $fault' (variant (case "bad-args" string) (case "refused" string)
+    (case "limit" string) (case "trap" string)))
+  (export $fault "fault" (type $fault'))
+  (func (export "describe") (result $spec)
+    (canon lift (core func $code "describe") (memory (core memory $memory "memory"))))
+  (func (export "call") (param "args" string) (result (result $output (error $fault)))
+    (canon lift (core func $code "call") (memory (core memory $memory "memory"))
+      (realloc (core func $memory "realloc")))))
+"#;

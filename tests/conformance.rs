@@ -1,0 +1,138 @@
+//! `plumb tool check`: sound tools pass, and each broken one fails for what is broken in it.
+
+use crate::programs::plugged;
+use crate::world::World;
+
+/// What is broken, the tool's effect, what the tool does, the promise it breaks, and a word of
+/// the reason.
+const BROKEN: [(&str, &str, &str, &str, &str); 9] = [
+    (
+        "dice",
+        "pure",
+        r#"while read -r line; do echo "{\"text\": \"$(date +%N)\"}"; done"#,
+        "determinism",
+        "made twice",
+    ),
+    (
+        "counter",
+        "pure",
+        r#"i=0; while read -r line; do i=$((i+1)); echo "{\"text\": \"$i\"}"; done"#,
+        "determinism",
+        "made twice",
+    ),
+    (
+        "gossip",
+        "pure",
+        r#"i=0; while read -r line; do [ "$line" = "$last" ] || i=$((i+1)); last=$line
+           echo "{\"text\": \"$i\"}"; done"#,
+        "no hidden state",
+        "another episode's call",
+    ),
+    (
+        "sharer",
+        "stateful",
+        r#"i=0; while read -r line; do case $line in
+             *'"state":null'*) echo '{"text": "new", "state": 1}';;
+             *) i=$((i+1)); echo "{\"text\": \"$i\", \"state\": 1}";; esac; done"#,
+        "fork",
+        "a call on a fork",
+    ),
+    (
+        "forger",
+        "stateful",
+        r#"while read -r line; do echo "{\"text\": \"x\", \"state\": $(date +%s%N)}"; done"#,
+        "determinism",
+        "the same answer, but state",
+    ),
+    (
+        "brittle",
+        "pure",
+        r#"while read -r line; do case $line in *'"n":0'*) exit 9;; esac
+           echo '{"text": "x"}'; done"#,
+        "schema",
+        "exit status: 9",
+    ),
+    (
+        "writer",
+        "pure",
+        r#"while read -r line; do echo '{"text": "x", "state": 1}'; done"#,
+        "schema",
+        "declared Pure",
+    ),
+    (
+        "refuser",
+        "pure",
+        r#"while read -r line; do echo '{"fault": "refused", "message": "no"}'; done"#,
+        "schema",
+        "was answered without a fault",
+    ),
+    (
+        "sleeper",
+        "pure",
+        r#"while read -r line; do case $line in *'"n":0'*) sleep 100;; esac
+           echo '{"text": "x"}'; done"#,
+        "limits",
+        "call_ms_max",
+    ),
+];
+
+/// The tool of a world with this one.
+fn world(name: &str, effect: &str, body: &str) -> World {
+    let world = plugged(&[(name, effect, body)]);
+    let number = r#""n":{"type":"integer"#;
+    let bounded = format!("{number}\",\"minimum\":0,\"maximum\":5");
+    world.edit(&format!("plugged/{name}.sh"), &format!("{number}\""), &bounded);
+    world.edit("plugged/environment.toml", "call_ms_max = 20000", "call_ms_max = 1000");
+    world
+}
+
+#[test]
+fn a_broken_tool_fails_for_what_is_broken_in_it() {
+    for (name, effect, body, promise, word) in BROKEN {
+        let world = world(name, effect, body);
+        let outcome = world.plumb(&["tool", "check", "plugged"]);
+        let said = &outcome.stdout;
+        assert_eq!(outcome.code, 1, "{name}: {said}{}", outcome.stderr);
+        let line =
+            said.lines().find(|line| line.contains(&format!("BROKEN    {promise}")));
+        let line =
+            line.unwrap_or_else(|| panic!("{name} does not break {promise}: {said}"));
+        assert!(line.contains(word), "{name}: {line}");
+        assert!(said.contains(&format!("plumb tool call {name} '{{")), "{name}: {said}");
+        assert!(outcome.stderr.contains(name), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_schema_that_says_nothing_is_no_promise() {
+    let world =
+        plugged(&[("any", "pure", r#"while read -r l; do echo '{"text": "x"}'; done"#)]);
+    let text = world.read("plugged/any.sh");
+    let (_, body) = text.split_once('\n').expect("the first line is the spec");
+    let spec =
+        r#"echo '{"name":"any","description":"d","parameters":{"type":"object"}}'"#;
+    world.write("plugged/any.sh", &format!("{spec}\n{body}"));
+    let outcome = world.plumb(&["tool", "check", "plugged", "--json"]);
+    // What is no object is turned away, and so there is something.
+    assert_eq!(outcome.code, 1, "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("lets every object in"), "{}", outcome.stdout);
+}
+
+#[test]
+fn sound_tools_keep_every_promise() {
+    let world = World::new();
+    for (folder, language, tool) in [("p", "python", "note"), ("s", "shell", "sum")] {
+        world.ok(&["env", "new", folder, "--language", language]);
+        let written = ["tool", "new", tool, "--language", language, "--into", folder];
+        let said = world.ok(&written);
+        let (_, lines) = said.split_once("[[tools]]").expect("it says what to write");
+        let manifest = world.read(&format!("{folder}/environment.toml"));
+        let manifest = format!("{manifest}\n[[tools]]{lines}");
+        world.write(&format!("{folder}/environment.toml"), &manifest);
+        let said = world.ok(&["tool", "check", folder]);
+        let kept = "kept      schema, limits, determinism, no hidden state, fork, replay";
+        assert_eq!(said.matches(kept).count(), 2, "{said}");
+    }
+    world.ok(&["tool", "check", "world", "search"]);
+    world.fails(&["tool", "check", "world", "serach"], 2, &["there are: search"]);
+}

@@ -1,0 +1,65 @@
+//! The pages of `examples/README.md`, word for word, each in an empty folder.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::world::{Outcome, World};
+
+/// Runs the commands of one page. `before` is what a shell does first, in the same folder.
+fn run_page(title: &str, before: &str) {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let text = std::fs::read_to_string(format!("{root}/examples/README.md"));
+    let text = text.expect("the pages");
+    let (_, page) = text.split_once(&format!("\n## {title}\n")).expect("the page");
+    let page = page.split("\n## ").next().unwrap_or(page);
+    let fences = page.split("```console\n").skip(1);
+    let mut script = format!("set -euo pipefail\nmkdir empty\ncd empty\n{before}\n");
+    for line in fences.flat_map(|it| it.split("```").next().unwrap_or("").lines()) {
+        // What has no prompt is the rest of a document that a command reads.
+        script += line.strip_prefix("$ ").unwrap_or(line);
+        script += "\n";
+    }
+    let world = World::new();
+    let plumb = PathBuf::from(env!("CARGO_BIN_EXE_plumb"));
+    let beside = plumb.parent().expect("it lies in a folder").display().to_string();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut shell = world.in_folder(Command::new("bash"));
+    shell.args(["-c", &script]).env("PATH", format!("{beside}:{path}"));
+    let outcome: Outcome = shell.output().expect("there is a bash").into();
+    assert_eq!(outcome.code, 0, "{script}\n{}{}", outcome.stdout, outcome.stderr);
+}
+
+#[test]
+fn the_page_of_programs() {
+    run_page("A program", "");
+}
+
+/// Where `make guests` has put what the other pages install.
+fn guests(page: &str) -> Option<String> {
+    let folder = std::env::var("PLUMBLINE_GUESTS").ok();
+    let folder = folder.filter(|folder| PathBuf::from(folder).join("bin/pip").is_file());
+    if folder.is_none() {
+        println!("the page of {page}: skipped, its programs are not there: make guests");
+    }
+    folder
+}
+
+#[test]
+fn the_page_of_servers() {
+    let Some(guests) = guests("servers") else { return };
+    run_page("An MCP server", &format!("npm() {{ ln -s {guests}/node_modules .; }}"));
+}
+
+#[test]
+fn the_page_of_components() {
+    let Some(guests) = guests("components") else { return };
+    let root = env!("CARGO_MANIFEST_DIR");
+    run_page(
+        "A component",
+        &format!(
+            "cp {root}/crates/plumbline-wasm/wit/tool.wit .\n\
+             cp {root}/examples/components/notes-py/app.py .\n\
+             pip() {{ true; }}\nexport PATH={guests}/bin:$PATH PYTHONDONTWRITEBYTECODE=1"
+        ),
+    );
+}

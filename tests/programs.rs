@@ -1,0 +1,267 @@
+//! Tools that are programs of other people's: what they do for us, and what they do to us.
+
+use serde_json::{Value, json};
+
+use crate::world::{World, call};
+
+/// A world with an environment `plugged` that has these tools.
+pub(crate) fn environment(tools: &str) -> World {
+    let world = World::new();
+    let manifest = "name = \"plugged\"\ndescription = \"d\"\nprotocol = \"hermes\"\n\
+         verifiers = [\"well-formed\", \"repeat\"]\n[limits]\nsteps_max = 12\ncall_ms_max = 20000\noutput_bytes_max = 4096\n\
+         files_bytes_max = 1048576\nmemory_bytes_max = 268435456\n";
+    world.write("plugged/environment.toml", &format!("{manifest}{tools}"));
+    world.write("plugged/prompt.md", "Answer.\n\n{{tools}}\n");
+    world.write_lines("plugged/tasks.jsonl", &[json!({ "id": "t", "prompt": "p" })]);
+    world.write_lines("plugged/gold.jsonl", &[json!({ "id": "t", "answer": "done" })]);
+    world
+}
+
+/// The same with a shell script for each of these: name, effect, and what the script does once
+/// it has said what it is.
+pub(crate) fn plugged(programs: &[(&str, &str, &str)]) -> World {
+    let tools = programs.iter().map(|(name, effect, _)| {
+        format!(
+            "[[tools]]\ntype = \"process\"\ncommand = [\"sh\", \"{name}.sh\"]\n\
+             effect = \"{effect}\"\n"
+        )
+    });
+    let world = environment(&tools.collect::<String>());
+    for (name, _, body) in programs {
+        let spec = json!({ "name": name, "description": "A tool.", "parameters":
+            { "type": "object", "properties": { "n": { "type": "integer" } },
+              "required": ["n"], "additionalProperties": false } });
+        world.write(&format!("plugged/{name}.sh"), &format!("echo '{spec}'\n{body}\n"));
+    }
+    world
+}
+
+/// Answers every call in the same way.
+const SOUND: &str = r#"while read -r line; do echo '{"text": "fine"}'; done"#;
+
+/// Calls these tools, one a step, and answers; returns what each step observed, as
+/// `fault: message` or the text, and the ending.
+#[track_caller]
+pub(crate) fn observed(world: &World, calls: &[&str], run: &str) -> (Vec<String>, Value) {
+    let mut replies: Vec<String> =
+        calls.iter().map(|tool| call(tool, &json!({ "n": 1 }))).collect();
+    replies.push("<answer>done</answer>".to_owned());
+    let replies: Vec<&str> = replies.iter().map(String::as_str).collect();
+    let policy = world.script(&replies);
+    let outcome = world.plumb(&["run", "plugged", "--policy", &policy, "--out", run]);
+    // An aborted episode is a failure outside; the run is there all the same.
+    assert!([0, 5].contains(&outcome.code), "{}{}", outcome.stdout, outcome.stderr);
+    let lines = world.steps(run);
+    let observed = lines.iter().filter_map(|line| line["observations"].get(0));
+    let words = observed.map(|it| match it["fault"].as_str() {
+        Some(fault) => format!("{fault}: {}", it["message"].as_str().unwrap_or_default()),
+        None => it["text"].as_str().unwrap_or_default().to_owned(),
+    });
+    let ending = lines.iter().find_map(|line| line.get("ending"));
+    (words.collect(), ending.cloned().unwrap_or_default())
+}
+
+#[test]
+fn what_a_program_does_wrong_is_a_fault_and_the_episode_goes_on() {
+    let hostile = [
+        ("endless", "read l; cat /dev/zero", "limit: ", "more than"),
+        ("chatter", "read l; yes", "trap: ", "its answer is none"),
+        (
+            "garbled",
+            r#"read l; printf '{"text": "\377"}\n'"#,
+            "trap: ",
+            "its answer is none",
+        ),
+        ("misfit", r#"read l; echo '{"answer": 3}'"#, "trap: ", "unknown field `answer`"),
+        ("silent", "read l; echo '{}'", "trap: ", "must have `text`"),
+        ("crash", "read l; exit 3", "trap: ", "exit status: 3"),
+        (
+            "deep",
+            "read l; printf '{\"data\": '; head -c 4000 /dev/zero | tr '\\0' '['; echo",
+            "trap: ",
+            "recursion",
+        ),
+        ("stateless", r#"read l; echo '{"text": "x", "state": 1}'"#, "trap: ", "Pure"),
+        (
+            "huge",
+            r#"read l; printf '{"text": "'; head -c 9999 /dev/zero | tr '\0' a; echo '"}'"#,
+            "limit: ",
+            "more than 4096 bytes",
+        ),
+        (
+            "bomb",
+            "read l; exec python3 -c 'x = bytearray(1 << 30); print(x)'",
+            "trap: ",
+            "exit status: 1",
+        ),
+    ];
+    let mut programs: Vec<(&str, &str, &str)> =
+        hostile.iter().map(|(name, body, ..)| (*name, "pure", *body)).collect();
+    programs.push(("good", "pure", SOUND));
+    let world = plugged(&programs);
+    let calls: Vec<&str> =
+        hostile.iter().flat_map(|(name, ..)| [*name, "good"]).collect();
+    for (index, pair) in calls.chunks(6).enumerate() {
+        let (observed, ending) = observed(&world, pair, &format!("run-{index}"));
+        assert_eq!(ending, json!({ "type": "answered" }), "{observed:?}");
+        for (tool, observed) in pair.iter().zip(&observed) {
+            let Some((_, _, fault, word)) = hostile.iter().find(|it| it.0 == *tool)
+            else {
+                assert_eq!(observed, "fine", "another tool was touched by {pair:?}");
+                continue;
+            };
+            assert!(observed.starts_with(fault), "{tool}: {observed}");
+            assert!(observed.contains(word), "{tool}: {observed}");
+        }
+        world.ok(&["replay", &format!("run-{index}")]);
+    }
+}
+
+#[test]
+fn what_only_an_old_process_does_wrong_nobody_sees() {
+    let body = r#"for i in 1 2; do read -r line; echo '{"text": "fine"}'; done; exit 1"#;
+    let twice = r#"while read -r line; do echo '{"text": "fine"}'; echo '{"text": "again"}'; done"#;
+    let world = plugged(&[("crash_at_3", "pure", body), ("twice", "pure", twice)]);
+    for tool in ["crash_at_3", "twice"] {
+        let (observed, _) = observed(&world, &[tool; 5], tool);
+        assert_eq!(observed, ["fine"; 5], "{tool}");
+    }
+}
+
+#[test]
+fn a_program_that_hangs_aborts_its_branch_and_no_other() {
+    let world =
+        plugged(&[("hang", "pure", "read l; sleep 1000"), ("good", "pure", SOUND)]);
+    world.edit("plugged/environment.toml", "call_ms_max = 20000", "call_ms_max = 1500");
+    let (seen, ending) = observed(&world, &["good", "hang"], "hung");
+    assert_eq!((seen, ending["boundary"].as_str()), (vec!["fine".into()], Some("clock")));
+    let (seen, ending) = observed(&world, &["good"], "other");
+    assert_eq!((seen, ending), (vec!["fine".into()], json!({ "type": "answered" })));
+}
+
+#[test]
+fn a_tool_that_cannot_be_opened_says_why() {
+    let fails = |file: &str, text: &str, code: i32, words: &[&str]| {
+        let world = plugged(&[("good", "pure", SOUND)]);
+        world.write(&format!("plugged/{file}"), text);
+        world.edit(
+            "plugged/environment.toml",
+            "call_ms_max = 20000",
+            "call_ms_max = 1500",
+        );
+        world.fails(&["tool", "list", "plugged"], code, words);
+    };
+    fails("good.sh", "sleep 1000", 3, &["good.sh", "did not say what it is"]);
+    fails("good.sh", "echo oh dear >&2; exit 7", 3, &["exit status: 7", "oh dear"]);
+    fails("good.sh", "echo hello", 3, &["first line must be"]);
+    fails("good.sh", "cat /dev/zero", 3, &["first line has more than"]);
+    let spec = r#"echo '{"name": "good", "description": "d", "parameters": 1}'"#;
+    fails("good.sh", spec, 3, &["JSON Schema of type object"]);
+    let world = plugged(&[("good", "pure", SOUND), ("twin", "pure", SOUND)]);
+    world.edit("plugged/twin.sh", "twin", "good");
+    world.fails(&["tool", "list", "plugged"], 3, &["two tools are called \"good\""]);
+    let world = plugged(&[("search", "pure", SOUND)]);
+    let manifest = world.read("plugged/environment.toml");
+    let ours = "[[tools]]\ntype = \"search\"\ncorpus = \"../corpus\"\n";
+    world.write("plugged/environment.toml", &format!("{manifest}{ours}"));
+    world.fails(&["tool", "list", "plugged"], 3, &["two tools are called \"search\""]);
+    let world = plugged(&[("good", "pure", SOUND)]);
+    world.edit("plugged/environment.toml", "\"sh\"", "\"no-such-shell\"");
+    world.fails(&["tool", "list", "plugged"], 4, &["no-such-shell", "PATH"]);
+    let world = plugged(&[("good", "pure", SOUND)]);
+    let network = "effect = \"pure\"\nnetwork = true";
+    world.edit("plugged/environment.toml", "effect = \"pure\"", network);
+    world.fails(&["tool", "list", "plugged"], 3, &["effect is external"]);
+}
+
+#[test]
+fn a_replay_takes_what_an_external_tool_said_from_the_record() {
+    let world = World::new();
+    let log = world.path("log");
+    let body = format!(
+        "while read -r line; do echo called >> {}; echo \"{{\\\"text\\\": \\\"$(date +%N)\\\"}}\"; done",
+        log.display()
+    );
+    let world = plugged(&[("dice", "external", &body)]);
+    let (seen, _) = observed(&world, &["dice", "dice"], "run");
+    assert_ne!(seen[0], seen[1], "what is external is never cached");
+    let calls = || std::fs::read_to_string(&log).expect("it was called").lines().count();
+    assert_eq!(calls(), 2);
+    world.ok(&["replay", "run"]);
+    world.ok(&["label", "run"]);
+    world.ok(&["audit", "run"]);
+    assert_eq!(calls(), 2, "nobody called it again");
+    let policy = world.script(&["<answer>x</answer>"]);
+    world.ok(&[
+        "fork",
+        "run",
+        "t:1",
+        "--policy",
+        &policy,
+        "--samples",
+        "1",
+        "--out",
+        "f",
+    ]);
+    assert_eq!(calls(), 2, "what stands before a change is on the record");
+}
+
+#[test]
+fn a_new_environment_works_at_once_in_either_language() {
+    for language in ["python", "shell"] {
+        let world = World::new();
+        world.ok(&["env", "new", "my-env", "--language", language]);
+        world.ok(&["env", "check", "my-env"]);
+        let policy = "scripted:my-env/policy.jsonl";
+        world.ok(&["run", "./my-env", "--policy", policy, "--out", "run"]);
+        world.ok(&["label", "run"]);
+        let shown = world.ok(&["show", "run"]);
+        assert!(shown.contains("pear"), "{shown}");
+        world.ok(&["replay", "run", "--execute"]);
+        world.fails(&["env", "new", "my-env"], 2, &["is there already"]);
+        world.fails(&["env", "new", "my env"], 2, &["letters"]);
+    }
+}
+
+#[test]
+fn a_new_tool_works_once_a_manifest_names_it() {
+    let world = World::new();
+    world.ok(&["env", "new", "my-env"]);
+    for (name, language, args, expected) in [
+        ("note", "python", r#"{"note": "one"}"#, "one"),
+        ("sum", "shell", r#"{"a": 20, "b": -3}"#, "17"),
+    ] {
+        let said =
+            world.ok(&["tool", "new", name, "--language", language, "--into", "my-env"]);
+        let (_, lines) = said.split_once("[[tools]]").expect("it says what to write");
+        let manifest = world.read("my-env/environment.toml");
+        world.write("my-env/environment.toml", &format!("{manifest}\n[[tools]]{lines}"));
+        let said = world.ok(&["tool", "call", name, args, "--environment", "my-env"]);
+        assert!(said.starts_with(expected), "{said}");
+    }
+    world.fails(&["tool", "new", "A b"], 2, &["lower-case"]);
+}
+
+#[test]
+fn a_program_has_no_network_where_the_system_can_see_to_it() {
+    let world = environment(
+        "[[tools]]\ntype = \"process\"\ncommand = [\"python3\", \"reach.py\"]\n\
+         effect = \"pure\"\n",
+    );
+    let doctor = world.plumb(&["doctor"]).stdout;
+    if !doctor.contains("no network") {
+        println!("confinement: skipped, this system cannot make namespaces");
+        return;
+    }
+    world.write(
+        "plugged/reach.py",
+        "import json, os, socket\n\
+         print(json.dumps({'name': 'reach', 'description': 'd', 'parameters': {'type': 'object'}}))\n\
+         input()\n\
+         try:\n    socket.create_connection(('127.0.0.1', 9), 1)\n\
+         except OSError as error:\n    text = error.strerror\n\
+         print(json.dumps({'text': f\"{text}; {sorted(os.listdir())}; {'PLUMBLINE_CACHE' in os.environ}\"}))\n",
+    );
+    let said = world.ok(&["tool", "call", "reach", "{}", "--environment", "plugged"]);
+    assert!(said.starts_with("Network is unreachable; ['reach.py']; False"), "{said}");
+}
