@@ -23,7 +23,7 @@ use crate::{Gold, Observation, ToolCall};
 pub use dabench::Dabench;
 pub(crate) use dabench::values as named_values;
 pub use number::{Number, parse_number};
-pub(crate) use number::{numbers, rounds_to};
+pub(crate) use number::{is_telling, numbers, rounds_to};
 pub use objective::Objective;
 pub use program::Program;
 pub use table::Table;

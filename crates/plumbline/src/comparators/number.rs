@@ -157,6 +157,11 @@ pub(crate) fn numbers(text: &str) -> Vec<f64> {
     numbers
 }
 
+/// Whether finding a number somewhere says anything: whole numbers up to 30 stand everywhere.
+pub(crate) fn is_telling(number: f64) -> bool {
+    number.fract() != 0.0 || number.abs() > 30.0
+}
+
 /// Whether a number is another one rounded to its decimals.
 pub(crate) fn rounds_to(number: f64, written: &str) -> bool {
     let decimals = written.split_once('.').map_or(0, |(_, decimals)| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::comparators::{named_values, numbers, parse_number, rounds_to};
+use crate::comparators::{is_telling, named_values, numbers, parse_number, rounds_to};
 use crate::verifiers::python::{
     Opened, Probed, Prober, Report, are_known, files, outputs,
 };
@@ -142,9 +142,17 @@ fn cell(report: &Report, earlier: &[&Step], task: &Task) -> Option<Finding> {
         Some(Finding::neutral(Zero::Neutral, "by-hand", reason.to_owned()))
     };
     if !report.written.is_empty() {
-        return match not_shown(&report.written.join(" "), earlier) {
+        let written = report.written.join(" ");
+        let tells = |value: &str| parse_number(value).is_some_and(is_telling);
+        return match not_shown(&written, earlier) {
             Some((name, value)) => {
                 hard_coded(format!("@{name}[{value}] is written in the code"))
+            }
+            // What stands everywhere stands in what was shown as well.
+            None if report.grounded == 0
+                && !named_values(&written).values().any(|v| tells(v)) =>
+            {
+                hard_coded(format!("{written} is written in the code"))
             }
             None => by_hand("it writes down what was shown before"),
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::comparators::{
-    Comparator, Comparison, named_values, numbers, parse_number, rounds_to,
+    Comparator, Comparison, is_telling, named_values, numbers, parse_number, rounds_to,
 };
 use crate::verifiers::python::{Probed, Prober, are_known, files, outputs};
 use crate::verifiers::{Finding, Path, judge_each};
@@ -16,8 +16,6 @@ use crate::{
 
 /// An output with more numbers than this shows a table, in which any number may stand.
 const NUMBERS_MAX: usize = 40;
-/// Whole numbers up to this size stand everywhere by chance.
-const COMMON_MAX: f64 = 30.0;
 
 /// Looks for the gold answer in what a step prints or echoes; it is for gold of named values,
 /// `@name[value]`, and of numbers.
@@ -160,9 +158,7 @@ fn find(comparator: &Comparator, gold: &Gold, step: &Step) -> Option<Finding> {
     let telling: Vec<&str> = wanted
         .iter()
         .map(|(_, value)| *value)
-        .filter(|value| {
-            parse_number(value).is_some_and(|n| n.fract() != 0.0 || n.abs() > COMMON_MAX)
-        })
+        .filter(|value| parse_number(value).is_some_and(is_telling))
         .collect();
     let is_shown = |value: &&&str| shown.iter().any(|number| rounds_to(*number, value));
     let reached = telling.iter().filter(is_shown).count();
