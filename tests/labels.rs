@@ -299,7 +299,7 @@ fn labels_of_a_file_are_held_to_what_an_import_takes() {
     let (title, labels) = human.split_once('\n').expect("a title");
     for (text, words) in [
         (human.trim_end().to_owned(), "the line has no end"),
-        (labels.to_owned(), "gold.jsonl:1: the file's first line must say its format"),
+        (labels.to_owned(), "gold.jsonl:1: the line does not have the checksum"),
         (format!("{title}\n"), "holds no label of a step"),
     ] {
         world.write("gold.jsonl", &text);
