@@ -196,6 +196,7 @@ fn a_replay_takes_what_an_external_tool_said_from_the_record() {
         "fork",
         "run",
         "t:1",
+        "--drop",
         "--policy",
         &policy,
         "--samples",

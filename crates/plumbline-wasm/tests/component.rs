@@ -111,7 +111,10 @@ async fn what_a_component_does_wrong_is_a_fault() {
         let mut scratch = Scratch::default();
         let observed = call(&tool, &mut scratch, json!({})).await;
         assert_eq!(observed.as_fault(), Some(fault), "{body}: {observed:?}");
-        assert!(observed.text().to_lowercase().contains(word), "{body}: {observed:?}");
+        assert!(
+            observed.text().to_lowercase().contains(&word.to_lowercase()),
+            "{body}: {observed:?}"
+        );
         assert_eq!(scratch.digest(), Scratch::default().digest(), "{body}");
         assert_eq!(call(&tool, &mut scratch, json!({})).await, observed, "{body}");
     }

@@ -27,6 +27,9 @@ const INSTANCE_BYTES_MAX: usize = 4 << 20;
 /// Memory that a place in the pool has room for, whatever the limits say.
 const MEMORY_BYTES_MAX: usize = 4 << 30;
 
+/// Memory of a place that is wiped rather than given back: faulting it in again costs more.
+const RESIDENT_BYTES: usize = 128 << 10;
+
 /// An engine with room for so many components at once. Whatever shows in what a guest
 /// computes is fixed.
 pub(crate) fn engine(running_max: u32) -> wasmtime::Result<Engine> {
@@ -42,7 +45,9 @@ pub(crate) fn engine(running_max: u32) -> wasmtime::Result<Engine> {
         .max_core_instance_size(INSTANCE_BYTES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_tables_per_module(TABLES_MAX)
-        .max_memory_size(MEMORY_BYTES_MAX);
+        .max_memory_size(MEMORY_BYTES_MAX)
+        .linear_memory_keep_resident(RESIDENT_BYTES)
+        .table_keep_resident(RESIDENT_BYTES);
     let mut config = Config::new();
     config
         .consume_fuel(true)

@@ -3,12 +3,13 @@
 /// A component that says it is `count`, and whose `call` is this body: it returns where its
 /// result lies. `$ok` answers with so many letters; `$set` and `$get` are the scratch.
 pub(crate) fn tool(body: &str) -> String {
-    FRAME.replace(";; BODY", body)
+    FRAME.replace(";; BODY", &format!("(call $fill)\n{body}"))
 }
 
 /// Answers how often it was called, as one digit.
 pub(crate) fn counter() -> String {
-    tool(
+    FRAME.replace(
+        ";; BODY",
         "(call $get (i32.const 400))
          (local.set $n (i32.const 49))
          (if (i32.load8_u (i32.const 400)) (then
@@ -47,6 +48,7 @@ const FRAME: &str = r#"
     (data (i32.const 16) "\28\00\00\00\05\00\00\00\30\00\00\00\07\00\00\00\40\00\00\00\11\00\00\00")
     (data (i32.const 40) "count   Counts.         {\22type\22:\22object\22}")
     (func $fill
+      (i32.store (i32.const 8192) (i32.const 0x61616161))
       (memory.fill (i32.const 8196) (i32.const 97) (i32.const 80000)))
     (func $ok (param $bytes i32) (result i32)
       (i32.store8 (i32.const 200) (i32.const 0))
@@ -72,8 +74,6 @@ const FRAME: &str = r#"
     (func (export "describe") (result i32) (i32.const 16))
     (func (export "call") (param i32 i32) (result i32)
       (local $n i32)
-      (i32.store (i32.const 8192) (i32.const 0x61616161))
-      (call $fill)
       ;; BODY
     ))
   (core instance $code (instantiate $code
