@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs::{FallocateFlags, MemfdFlags};
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use wasmtime::{Config, LinearMemory, MemoryCreator, MemoryType};
 
 /// Where live memory may be mapped: an image of more pieces than this is made of fewer.
@@ -31,6 +31,7 @@ const GAP_PAGES: usize = 2;
 const COPIED_BYTES_MAX: usize = 8 << 20;
 /// A mapping of which more than this was written is not used again.
 const RESET_BYTES_MAX: usize = 16 << 20;
+const FORGOTTEN_AT_ONCE: usize = 1 << 20;
 
 /// A linear memory, frozen. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -227,6 +228,8 @@ pub(crate) struct Spent {
     origin: Option<Arc<Origin>>,
     /// Pages that are not the origin's any more, or may not be.
     written: Vec<usize>,
+    /// How long the memory had become.
+    bytes: usize,
 }
 
 /// Sets an engine up for memories of this kind.
@@ -344,7 +347,12 @@ impl Mapping {
 
     /// Makes it hold the origin again, and nothing else.
     #[expect(unsafe_code, reason = "writing to a memory that nobody uses")]
-    fn reset(&mut self, origin: &Origin, written: &[usize]) -> io::Result<()> {
+    fn reset(
+        &mut self,
+        origin: &Origin,
+        written: &[usize],
+        end: usize,
+    ) -> io::Result<()> {
         let page = page_bytes();
         for (from, to) in joined(written, 0) {
             let (start, bytes) = (from * page, (to - from) * page);
@@ -354,6 +362,16 @@ impl Mapping {
             let live =
                 unsafe { std::slice::from_raw_parts_mut(self.base.add(start), bytes) };
             origin.file.read_exact_at(live, start as u64)?;
+        }
+        // Forgetting many pages takes long, and nobody can map anything while a mapping that
+        // replaces them does so: they are forgotten first, a few at a time.
+        for start in (origin.bytes..end).step_by(FORGOTTEN_AT_ONCE) {
+            let bytes = FORGOTTEN_AT_ONCE.min(end - start);
+            // SAFETY: the range lies inside the mapping, which nobody uses.
+            unsafe {
+                let at = self.base.add(start).cast();
+                rustix::mm::madvise(at, bytes, Advice::LinuxDontNeed)?;
+            }
         }
         let beyond = self.reserved - origin.bytes;
         // SAFETY: the range lies inside the mapping, which nobody uses.
@@ -389,7 +407,7 @@ impl Spent {
         }
         let Some(mut mapping) = Arc::into_inner(self.mapping) else { return };
         // One that cannot be reset is dropped, like any other.
-        if mapping.reset(&origin, &self.written).is_ok() {
+        if mapping.reset(&origin, &self.written, self.bytes).is_ok() {
             origin.shelf().push(mapping);
         }
     }
@@ -529,7 +547,7 @@ pub(crate) fn freeze(
     };
     let end = origin.as_ref().map_or(0, |origin| origin.bytes / page);
     let written = touched.into_iter().take_while(|page| *page < end).collect();
-    Ok((frozen, Spent { mapping, origin, written }))
+    Ok((frozen, Spent { mapping, origin, written, bytes: live.len() }))
 }
 
 /// Appends the parts of some segments that lie in a range.

@@ -112,7 +112,7 @@ fn with(
             crate::program::compare::near(value.abs(), from * 10f64.powi(decade))
         };
         match decades.clone().any(stands_there) {
-            true => value / from * to,
+            true => value * to / from,
             false => value,
         }
     });
@@ -155,9 +155,9 @@ mod tests {
         let expected =
             program("max 4 x + 2 y\nst\n x + 4 y <= 40\nbounds\n x <= 9.5\nend");
         assert_eq!(changed, expected);
-        let hundreds = program("max x\nst\n x <= 0.4\nend");
-        let changed = with(&hundreds, 40.0, 41.0, DECADES);
-        assert_eq!(changed, program("max x\nst\n x <= 0.41\nend"));
-        assert_eq!(with(&hundreds, 40.0, 41.0, 0..=0), hundreds);
+        let hundreds = program("max x\nst\n x <= 0.5\nend");
+        let changed = with(&hundreds, 50.0, 51.0, DECADES);
+        assert_eq!(changed, program("max x\nst\n x <= 0.51\nend"));
+        assert_eq!(with(&hundreds, 50.0, 51.0, 0..=0), hundreds);
     }
 }
