@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::mcp::SERVER;
 use crate::programs::{environment, observed};
 
+#[allow(dead_code, reason = "shared with the crate, whose tests use all of it")]
 #[path = "../crates/plumbline-wasm/tests/text/mod.rs"]
 mod text;
 
