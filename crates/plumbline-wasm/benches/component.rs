@@ -9,6 +9,7 @@ use plumbline::{Effect, Limits, Scratch, Tool};
 use plumbline_wasm::{ComponentSettings, Components, Grants};
 use serde_json::json;
 
+#[allow(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/text/mod.rs"]
 mod text;
 
