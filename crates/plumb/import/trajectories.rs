@@ -128,12 +128,16 @@ fn write_environment(
     forest: &Forest,
 ) -> Result<()> {
     fs::create_dir(dir).map_err(at(dir))?;
-    let weighing: &[&str] = match format {
-        TrajectoryFormat::AgentProcessBench | TrajectoryFormat::Reflexion => &WEIGHING,
+    let verifiers = match format {
+        TrajectoryFormat::AgentProcessBench | TrajectoryFormat::Reflexion => {
+            [&VERIFIERS[..], &WEIGHING].concat()
+        }
         TrajectoryFormat::OpenaiChat
         | TrajectoryFormat::WhoAndWhen
-        | TrajectoryFormat::SqlLabels
-        | TrajectoryFormat::Atif => &[],
+        | TrajectoryFormat::Atif => VERIFIERS.to_vec(),
+        // Without its database a query can only be read, and the gold's is one of many that
+        // are right: what there is to say of it takes a judge.
+        TrajectoryFormat::SqlLabels => vec!["well-formed"],
     };
     let environment = EnvironmentToml {
         name,
@@ -142,7 +146,7 @@ fn write_environment(
         ),
         protocol: format.protocol(),
         thought_chars_max: 0,
-        verifiers: &[&VERIFIERS, weighing].concat(),
+        verifiers: &verifiers,
         limits: None,
         tools: vec![],
     };

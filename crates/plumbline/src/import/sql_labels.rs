@@ -3,7 +3,7 @@
 //!
 //! Each becomes a trajectory of one step that answers with the query, and its verdict a label
 //! of that step. The databases are not part of these sets: what can be measured on the run is
-//! what needs none, such as agreement with the gold query where there is one.
+//! what needs none, and that is a judge.
 
 use std::collections::BTreeMap;
 
