@@ -89,7 +89,7 @@ impl Rated<'_> {
         Ok(human)
     }
 
-    /// What each judge under a folder says of the run's steps, DIR/<judge>/*.jsonl. A step or
+    /// What each judge under a folder says of the run's steps, `DIR/<judge>/*.jsonl`. A step or
     /// trajectory that a judge left out is an abstention.
     pub(crate) fn judges(&self, dir: &Path) -> Result<Vec<(String, Predictions)>> {
         let origins = read_origins(self.run)?;
