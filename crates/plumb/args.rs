@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::audit::AuditArgs;
 use crate::diff::DiffArgs;
+use crate::explore::ExploreArgs;
 use crate::export::ExportArgs;
 use crate::fork::ForkArgs;
 use crate::import::ImportArgs;
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     Label(LabelArgs),
     /// Execute the tool calls of a run again and compare.
     Replay(ReplayArgs),
+    /// Judge steps by growing trees from them: one run, any number of methods, each of which takes
+    /// up what the others sampled.
+    Explore(ExploreArgs),
     /// Change one step of a trajectory, keep everything before it, have a policy go on, and
     /// compare the success with what it is without the change.
     Fork(ForkArgs),

@@ -9,8 +9,8 @@ use plumbline::store::{FORMAT, RunHeader, RunWriter};
 use plumbline::{
     CallCache, Change, CounterfactualError, Digest, Ending, Environment, Event, Evidence,
     Gold, Ground, Interval, Node, NodeId, Observation, Outcome, Policy, Prefix,
-    Proportion, Rest, SinkError, Start, Task, TaskId, Tree, Verdict, Worth, branch,
-    grade, outcome, prefix,
+    Proportion, Rest, Shape, SinkError, Start, Task, TaskId, Tree, Verdict, Worth,
+    branch, grade, outcome, prefix,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
@@ -499,24 +499,26 @@ impl Fork<'_> {
             environment: self.environment,
             policy: self.policy.as_ref(),
             cache: Some(&cache),
+            meter: None,
             slots: &slots,
             stop: stop.clone(),
             sink: &sink,
             seed: self.seed,
             retries: 0,
         };
+        let shape = Shape::samples(self.samples);
         let progress = Progress::new("arms", arms.len() as u64, json);
         let mut reports: Vec<ArmReport> = Vec::with_capacity(arms.len());
         for (index, arm) in (0u64..).zip(arms) {
             let after = arm.origin.after;
             let seed = Digest::of_json(&(self.seed, task, index)).to_u64();
             let episode = arm.prefix.episode;
-            let start = Start { after, episode, samples: self.samples, seed };
+            let start = [Start { after, episode, seed }];
             tree = match arm.prefix.ending {
                 Some(ending) => end(tree, after, ending, writer)?,
-                None => {
-                    branch(&ground, self.task, tree, &start).await.map_err(ungrown)?
-                }
+                None => branch(&ground, self.task, tree, &start, &shape)
+                    .await
+                    .map_err(ungrown)?,
             };
             if *stop.borrow() {
                 let message = "interrupted: the arms are not whole, and nothing is compared; \
@@ -524,7 +526,7 @@ impl Fork<'_> {
                 return Err(Failure::say(Kind::External, message));
             }
             let factual = reports.first().map(|report| report.success);
-            let leaves = start.trajectories(&tree);
+            let leaves = start[0].trajectories(&tree, &shape);
             let report = self.report(&tree, arm.origin, leaves, &cache).await?;
             reports.push(self.compared(report, factual));
             progress.set(index + 1, |_| String::new());

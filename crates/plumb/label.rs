@@ -111,7 +111,7 @@ async fn judge(
             Outcome::Known => {}
             Outcome::Ungraded => ungraded += 1,
             Outcome::New { id, nodes, shown, verdicts } => {
-                writer.append(id, nodes, shown, &verdicts)?;
+                writer.append(id, nodes, shown, &verdicts, None)?;
             }
         }
         done += 1;

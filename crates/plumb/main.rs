@@ -10,6 +10,7 @@ mod disagreement;
 mod divergence;
 mod doctor;
 mod env;
+mod explore;
 mod export;
 mod failure;
 mod fit;
@@ -86,6 +87,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             Command::Run(args) => run::run(args, json).await,
             Command::Label(args) => label::label(args, json).await,
             Command::Replay(args) => replay::replay(args, json).await,
+            Command::Explore(args) => explore::explore(args, json).await,
             Command::Fork(args) => fork::fork(args, json).await,
             Command::Diff(args) => diff::diff(args, json),
             Command::Show(args) => show::show(args, json),

@@ -44,7 +44,8 @@ pub(crate) async fn regenerate(args: &ReplayArgs, json: bool) -> Result<()> {
     let mut trajectories = 0;
     for (done, (id, tree)) in (1..).zip(&recording.trees) {
         let task = tasks.get(id).ok_or_else(|| unknown_task(id))?;
-        let found = plumbline::regenerate(&environment, policy.as_ref(), task, tree);
+        let policy = policy.as_ref();
+        let found = plumbline::regenerate(&environment, policy, task, tree, header.seed);
         let found = found.await.blame(Kind::External)?;
         all.same += found.same;
         all.different += found.different;

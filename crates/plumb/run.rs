@@ -179,6 +179,7 @@ async fn grow_one(run: Arc<Run>, task: Task, tree: Tree) -> Grown {
         environment: &run.environment,
         policy: run.policy.as_ref(),
         cache: Some(&run.cache),
+        meter: None,
         slots: &run.slots,
         stop: run.stop.clone(),
         sink: &sink,
@@ -374,7 +375,7 @@ pub(crate) fn steps_of(out: &Path, header: &RunHeader) -> Result<BTreeMap<TaskId
     Ok(Recording::open(out)?.trees)
 }
 
-fn header(
+pub(crate) fn header(
     args: &RunArgs,
     settings: &Settings,
     environment: &Environment,
@@ -414,7 +415,7 @@ pub(crate) fn host() -> Host {
 }
 
 /// `runs/<environment>-<policy's kind>-<digest>`: the same command finds the same folder.
-fn default_out(environment: &Environment, header: &RunHeader) -> PathBuf {
+pub(crate) fn default_out(environment: &Environment, header: &RunHeader) -> PathBuf {
     let kind = header.policy.split([':', '+']).next().unwrap_or("policy");
     let identity = (
         header.environment_digest,
@@ -432,7 +433,7 @@ fn default_out(environment: &Environment, header: &RunHeader) -> PathBuf {
     Path::new("runs").join(format!("{name}-{kind}-{digest}"))
 }
 
-fn dry_run(header: &RunHeader, out: &Path, json: bool) -> Result<()> {
+pub(crate) fn dry_run(header: &RunHeader, out: &Path, json: bool) -> Result<()> {
     if json {
         println!("{}", serde_json::json!({ "run": out, "header": header }));
         return Ok(());

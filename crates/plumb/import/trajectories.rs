@@ -115,7 +115,7 @@ fn write_verdicts(
             let own: Vec<Verdict> =
                 own.filter(|verdict| &verdict.verifier == verifier).cloned().collect();
             let nodes = u32::try_from(tree.len()).expect("node ids are 32 bits wide");
-            writer.append(task, nodes, Digest::of_json(task), &own)?;
+            writer.append(task, nodes, Digest::of_json(task), &own, None)?;
         }
     }
     Ok(())

@@ -162,6 +162,7 @@ async fn episodes(dir: &Path, policy: Arc<Metronome>, count: usize, at_once: usi
                 environment: &environment,
                 policy: policy.as_ref(),
                 cache: None,
+                meter: None,
                 slots: &slots,
                 stop,
                 sink: &sink,

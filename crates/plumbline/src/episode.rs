@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::environment::Equipped;
 use crate::{
     Action, Boundary, Budget, CallCache, Effect, Ending, Environment, Fault, Limits,
-    Observation, Proposal, Scratch, Step, ToolCall, ToolError, ToolSpec, cut,
+    Meter, Observation, Proposal, Scratch, Step, ToolCall, ToolError, ToolSpec, cut,
 };
 
 /// The state of one trajectory. Cloning forks it.
@@ -16,6 +17,7 @@ use crate::{
 pub struct Episode<'e> {
     environment: &'e Environment,
     cache: Option<&'e CallCache>,
+    meter: Option<&'e Meter>,
     scratch: Scratch,
     steps: u32,
     calls: u32,
@@ -61,12 +63,18 @@ impl<'e> Episode<'e> {
         Self {
             environment,
             cache,
+            meter: None,
             scratch: Scratch::of_inputs(inputs),
             steps: 0,
             calls: 0,
             tokens: 0,
             malformed_streak: 0,
         }
+    }
+
+    /// The same, its calls timed.
+    pub(crate) fn metered(self, meter: Option<&'e Meter>) -> Self {
+        Self { meter, ..self }
     }
 
     pub(crate) fn environment(&self) -> &'e Environment {
@@ -203,7 +211,12 @@ impl<'e> Episode<'e> {
         let answer = equipped.tool.call(&call.args, &mut scratch, limits);
         let wait = Duration::from_millis(limits.call_ms_max);
         let ms_max = limits.call_ms_max;
-        let observation = match tokio::time::timeout(wait, answer).await {
+        let began = Instant::now();
+        let answer = tokio::time::timeout(wait, answer).await;
+        if let Some(meter) = self.meter {
+            meter.add(began.elapsed());
+        }
+        let observation = match answer {
             Ok(answer) => answer?,
             // It does not reproduce, and need not: a replay takes it from the record.
             Err(_) if equipped.tool.effect() == Effect::External => {

@@ -1,8 +1,8 @@
 //! Holds the answers of a tree against the gold: the verb behind every outcome.
 
-use crate::comparators::{Comparator, ComparatorError};
+use crate::comparators::{Comparator, ComparatorError, Comparison};
 use crate::outcome::{Compared, answers};
-use crate::{ActError, CallCache, Environment, Gold, Task, Tree, fork};
+use crate::{ActError, CallCache, Environment, Gold, NodeId, Task, Tree, fork};
 
 /// Why answers could not be compared: never the agent's doing.
 #[derive(Debug, thiserror::Error)]
@@ -30,19 +30,33 @@ pub async fn grade(
     tree: &Tree,
     cache: Option<&CallCache>,
 ) -> Result<Compared, GradeError> {
-    let comparator = Comparator::of(gold)
-        .map_err(|source| GradeError::Gold { task: task.id.to_string(), source })?;
     let mut compared = Compared::new();
     for (leaf, answer) in answers(tree) {
-        let calls = comparator.calls(answer, gold);
-        let mut observed = Vec::with_capacity(calls.len());
-        if !calls.is_empty() {
-            let state = fork(environment, task, tree, Some(leaf), cache).await?;
-            for call in &calls {
-                observed.push(state.clone().call(call).await?);
-            }
-        }
-        compared.insert(leaf, comparator.compare(answer, gold, &observed));
+        let comparison =
+            grade_answer(environment, task, gold, tree, (leaf, answer), cache);
+        compared.insert(leaf, comparison.await?);
     }
     Ok(compared)
+}
+
+/// Holds the one answer that a leaf gives against the gold.
+pub(crate) async fn grade_answer(
+    environment: &Environment,
+    task: &Task,
+    gold: &Gold,
+    tree: &Tree,
+    (leaf, answer): (NodeId, &str),
+    cache: Option<&CallCache>,
+) -> Result<Comparison, GradeError> {
+    let comparator = Comparator::of(gold)
+        .map_err(|source| GradeError::Gold { task: task.id.to_string(), source })?;
+    let calls = comparator.calls(answer, gold);
+    let mut observed = Vec::with_capacity(calls.len());
+    if !calls.is_empty() {
+        let state = fork(environment, task, tree, Some(leaf), cache).await?;
+        for call in &calls {
+            observed.push(state.clone().call(call).await?);
+        }
+    }
+    Ok(comparator.compare(answer, gold, &observed))
 }

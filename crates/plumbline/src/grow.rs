@@ -1,6 +1,7 @@
 //! Grows a tree of steps: the one loop that asks a policy, acts, and records.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,25 +10,62 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::{
-    ActError, Boundary, Budget, CallCache, Digest, Ending, Environment, Episode, Node,
-    NodeId, Policy, PolicyError, Prompt, Proposal, Task, TaskId, Tree, Turn,
+    ActError, Boundary, Budget, CallCache, Digest, Ending, Environment, Episode, Meter,
+    Node, NodeId, Policy, PolicyError, Prompt, Proposal, Task, TaskId, Tree, Turn, fork,
 };
 
-/// What a tree is to look like.
+/// The number of the child that has to answer at once.
+const FORCED: u32 = u32::MAX - 1;
+
+/// What is to grow from a place.
+///
+/// The children of a step are numbered; a number and the step's seed make the child's seed, so
+/// that the same child is asked for by the same number at any time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
-    /// Children of each node by depth: `widths[0]` first steps, and so on; 1 beyond the end.
-    pub widths: Vec<u32>,
+    /// Which children a step gets, by how far below the place it is: `children[0]` those of
+    /// the place itself, and so on; beyond the end, child 0 alone.
+    pub children: Vec<Range<u32>>,
+    /// How many steps below the place a trajectory is left as it is, ended or not; `None`
+    /// goes on to its end.
+    pub steps_max: Option<u32>,
 }
 
 impl Shape {
-    /// `samples` episodes that share nothing but the question.
+    /// `samples` trajectories that share nothing but the place.
     pub fn samples(samples: u32) -> Self {
-        Self { widths: vec![samples] }
+        Self::numbered(0..samples)
     }
 
-    fn width(&self, depth: usize) -> u32 {
-        self.widths.get(depth).copied().unwrap_or(1)
+    /// The trajectories of these numbers.
+    pub fn numbered(samples: Range<u32>) -> Self {
+        Self { children: vec![samples], steps_max: None }
+    }
+
+    /// So many children of the place, of each of those, and so on: `[3, 3, 3]` is a tree of
+    /// 27 trajectories.
+    pub fn tree(widths: &[u32]) -> Self {
+        Self { children: widths.iter().map(|width| 0..*width).collect(), steps_max: None }
+    }
+
+    /// The next steps alone of these numbers.
+    pub fn steps(numbers: Range<u32>) -> Self {
+        Self { steps_max: Some(1), ..Self::numbered(numbers) }
+    }
+
+    /// One step that has to answer, as if it were the last that the limits allow: what the
+    /// policy would say if it had to stop here.
+    pub fn forced_answer() -> Self {
+        Self::steps(FORCED..FORCED + 1)
+    }
+
+    /// The seeds of the children of a step of this seed.
+    fn seeds(&self, seed: u64, below: usize) -> Vec<u64> {
+        if self.steps_max.is_some_and(|max| below >= max as usize) {
+            return vec![];
+        }
+        let numbers = self.children.get(below).cloned().unwrap_or(0..1);
+        numbers.map(|number| child_seed(seed, number)).collect()
     }
 }
 
@@ -39,6 +77,8 @@ pub struct Ground<'g> {
     pub policy: &'g dyn Policy,
     /// What calls came to before; `None` executes each one.
     pub cache: Option<&'g CallCache>,
+    /// Where the time that tools take is added up.
+    pub meter: Option<&'g Meter>,
     /// How many branches may be in the making at once, over all trees.
     pub slots: &'g Semaphore,
     /// Turns true when no further step is to be started.
@@ -119,74 +159,98 @@ pub async fn grow(
     tree: Tree,
     shape: &Shape,
 ) -> Result<Tree, GrowError> {
-    assert_eq!(&task.id, tree.task(), "a tree is grown for its own task");
-    let grower = Grower { ground, task, shape, tree: Mutex::new(tree) };
-    let root = Branch {
-        at: None,
-        path: vec![],
-        episode: Episode::new(ground.environment, &task.inputs, ground.cache),
-        seed: Digest::of_parts(&[&ground.seed.to_le_bytes(), task.id.0.as_bytes()])
-            .to_u64(),
-    };
-    grower.grow(root).await?;
-    Ok(grower.tree.into_inner().expect("nothing panics while it holds this lock"))
+    let start = Start::root(ground, task);
+    branch(ground, task, tree, &[start], shape).await
 }
 
-/// A place in a tree from which several trajectories are to go on.
+/// A place in a tree from which to go on.
+#[derive(Clone)]
 pub struct Start<'g> {
-    /// The step after which they do; `None` before the first.
+    /// The step after which; `None` before the first.
     pub after: Option<NodeId>,
     /// The state there.
     pub episode: Episode<'g>,
-    /// How many.
-    pub samples: u32,
-    /// With it each gets a seed of its own.
+    /// What the seeds of the children are made from.
     pub seed: u64,
 }
 
-impl Start<'_> {
-    /// The seed of each one's first step from here.
-    fn seeds(&self) -> Vec<u64> {
-        (0..self.samples).map(|index| child_seed(self.seed, index)).collect()
+impl<'g> Start<'g> {
+    /// Before the first step.
+    pub fn root(ground: &Ground<'g>, task: &Task) -> Self {
+        let episode = Episode::new(ground.environment, &task.inputs, ground.cache);
+        let episode = episode.metered(ground.meter);
+        Self { after: None, episode, seed: root_seed(ground.seed, task) }
     }
 
-    /// The trajectories of a tree that go on from here, by their last steps. The place is one
-    /// itself where nothing goes on from it.
-    pub fn trajectories(&self, tree: &Tree) -> Vec<NodeId> {
-        let seeds = self.seeds();
-        let is_first = |node: &Node| {
-            node.parent == self.after && seeds.contains(&node.step.proposal.seed)
-        };
-        let mut leaves = tree.leaves();
-        leaves.retain(|leaf| {
-            Some(*leaf) == self.after
-                || tree.path(*leaf).iter().any(|(_, node)| is_first(node))
-        });
-        leaves
+    /// After a step that the tree has, which is executed up to there. Its children are those
+    /// that any growth gives it.
+    ///
+    /// # Panics
+    ///
+    /// If the tree has no such step.
+    pub async fn after(
+        ground: &Ground<'g>,
+        task: &Task,
+        tree: &Tree,
+        node: NodeId,
+    ) -> Result<Self, ActError> {
+        let episode = fork(ground.environment, task, tree, Some(node), ground.cache);
+        let seed = tree.get(node).expect("fork() needs it too").step.proposal.seed;
+        let episode = episode.await?.metered(ground.meter);
+        Ok(Self { after: Some(node), episode, seed })
+    }
+
+    /// The trajectories of a shape that a tree has from here, by their last steps. The place
+    /// is one itself where nothing goes on from it.
+    pub fn trajectories(&self, tree: &Tree, shape: &Shape) -> Vec<NodeId> {
+        let mut trajectories = Vec::new();
+        let mut open = vec![(self.after, self.seed, 0)];
+        while let Some((at, seed, below)) = open.pop() {
+            let children: Vec<NodeId> = shape
+                .seeds(seed, below)
+                .into_iter()
+                .filter_map(|seed| tree.child(at, seed))
+                .collect();
+            if children.is_empty() {
+                trajectories.extend(at);
+            }
+            for child in children.into_iter().rev() {
+                let seed = tree.get(child).expect("a child is there").step.proposal.seed;
+                open.push((Some(child), seed, below + 1));
+            }
+        }
+        trajectories
     }
 }
 
-/// Grows so many trajectories from a place, whatever else the tree holds, and returns it;
-/// those that it has of them already are kept, as by [`grow`]. The state there is taken as
-/// given: what led to it need not be what the tree says, for an observation can be forged.
-/// When `ground.stop` turns true, what is unfinished stays so.
+/// Grows a shape from each of these places, whatever else the tree holds, and returns it; what
+/// it has of that already is kept, as by [`grow`]. The state at a place is taken as given: what
+/// led to it need not be what the tree says, for an observation can be forged. Nothing grows
+/// from where a trajectory has ended. When `ground.stop` turns true, what is unfinished stays
+/// so.
 pub async fn branch(
     ground: &Ground<'_>,
     task: &Task,
     tree: Tree,
-    start: &Start<'_>,
+    starts: &[Start<'_>],
+    shape: &Shape,
 ) -> Result<Tree, GrowError> {
     assert_eq!(&task.id, tree.task(), "a tree is grown for its own task");
-    if start.after.is_some_and(|after| tree.ending(after).is_some()) {
-        return Ok(tree);
-    }
-    let path = tree.path_to(start.after);
-    let mut widths = vec![1; path.len()];
-    widths.push(start.samples);
-    let shape = Shape { widths };
-    let grower = Grower { ground, task, shape: &shape, tree: Mutex::new(tree) };
-    let (episode, seed) = (start.episode.clone(), start.seed);
-    grower.grow(Branch { at: start.after, path, episode, seed }).await?;
+    let going_on =
+        |start: &&Start<'_>| start.after.is_none_or(|after| tree.ending(after).is_none());
+    let branches: Vec<Branch<'_>> = starts
+        .iter()
+        .filter(going_on)
+        .map(|Start { after, episode, seed }| Branch {
+            at: *after,
+            below: 0,
+            path: tree.path_to(*after),
+            episode: episode.clone(),
+            seed: *seed,
+        })
+        .collect();
+    let grower = Grower { ground, task, shape, tree: Mutex::new(tree) };
+    try_join_all(branches.into_iter().map(|branch| grower.grow(branch))).await?;
     Ok(grower.tree.into_inner().expect("nothing panics while it holds this lock"))
 }
 
@@ -216,10 +280,25 @@ pub(crate) fn prompt_of<'p>(
     }
 }
 
-/// The seed of the `index`-th child of a step: a function of the path, not of the order in
-/// which things happened.
-fn child_seed(parent: u64, index: u32) -> u64 {
-    Digest::of_parts(&[&parent.to_le_bytes(), &index.to_le_bytes()]).to_u64()
+/// What the seeds of a task's first steps are made from.
+fn root_seed(run: u64, task: &Task) -> u64 {
+    Digest::of_parts(&[&run.to_le_bytes(), task.id.0.as_bytes()]).to_u64()
+}
+
+/// Whether a step had to answer: its seed says so, in a run of this seed.
+pub(crate) fn is_forced(run: u64, task: &Task, tree: &Tree, node: &Node) -> bool {
+    let parent = node.parent.and_then(|parent| tree.get(parent));
+    let seed = match parent {
+        Some(parent) => parent.step.proposal.seed,
+        None => root_seed(run, task),
+    };
+    node.step.proposal.seed == child_seed(seed, FORCED)
+}
+
+/// The seed of a step's child: a function of the path, not of the order in which things
+/// happened.
+fn child_seed(parent: u64, number: u32) -> u64 {
+    Digest::of_parts(&[&parent.to_le_bytes(), &number.to_le_bytes()]).to_u64()
 }
 
 struct Grower<'g> {
@@ -232,6 +311,8 @@ struct Grower<'g> {
 /// A place in the tree from which to go on.
 struct Branch<'g> {
     at: Option<NodeId>,
+    /// How many steps below the place it began at.
+    below: usize,
     path: Vec<Arc<Node>>,
     episode: Episode<'g>,
     seed: u64,
@@ -288,20 +369,14 @@ impl<'g> Grower<'g> {
         branch: &Branch<'_>,
         deadline: Instant,
     ) -> Result<Option<Vec<Child>>, GrowError> {
-        let width = self.shape.width(branch.path.len());
-        let mut seeds: Vec<u64> =
-            (0..width).map(|i| child_seed(branch.seed, i)).collect();
+        let mut seeds = self.shape.seeds(branch.seed, branch.below);
         let mut children = Vec::new();
         {
             let tree = self.lock();
-            // Of another seed are the arms of a counterfactual beside this one.
-            let recorded: Vec<(NodeId, &Arc<Node>)> = tree
-                .children(branch.at)
-                .filter(|(_, node)| seeds.contains(&node.step.proposal.seed))
-                .collect();
-            let taken: BTreeSet<u64> =
-                recorded.iter().map(|(_, node)| node.step.proposal.seed).collect();
-            seeds.retain(|seed| !taken.contains(seed));
+            // Of another seed are those that another shape gave it.
+            let recorded: Vec<NodeId> =
+                seeds.iter().filter_map(|seed| tree.child(branch.at, *seed)).collect();
+            seeds.retain(|seed| tree.child(branch.at, *seed).is_none());
             if branch.at.is_none() && self.ground.retries == 0 {
                 let ended: BTreeSet<Option<u64>> =
                     tree.stillborn().map(|(seed, _)| seed).collect();
@@ -309,8 +384,9 @@ impl<'g> Grower<'g> {
                     !ended.contains(&Some(*seed)) && !ended.contains(&None)
                 });
             }
-            for (id, node) in recorded {
-                if !self.is_finished(&tree, id) {
+            for id in recorded {
+                if !self.is_finished(&tree, id, branch.below + 1) {
+                    let node = tree.get(id).expect("it is a child there");
                     children.push(Child::Recorded(id, Arc::clone(node)));
                 }
             }
@@ -338,7 +414,8 @@ impl<'g> Grower<'g> {
         seeds: &[u64],
         deadline: Instant,
     ) -> Outcome {
-        let prompt = prompt_of(self.ground.environment, self.task, &branch.path);
+        let mut prompt = prompt_of(self.ground.environment, self.task, &branch.path);
+        prompt.last |= seeds == [child_seed(branch.seed, FORCED)];
         let mut stop = self.ground.stop.clone();
         let mut attempt = 0;
         loop {
@@ -394,7 +471,7 @@ impl<'g> Grower<'g> {
             Child::Recorded(id, node) => (node.step.proposal.clone(), Some((id, node))),
         };
         let ended = |ending: &Ending| match &recorded {
-            Some((id, _)) => self.end_below(*id, ending),
+            Some((id, _)) => self.end_below(*id, branch.below + 1, ending),
             None if branch.at.is_none() => self.end_unborn(proposal.seed, ending),
             None => self.end(branch.at, ending),
         };
@@ -444,20 +521,21 @@ impl<'g> Grower<'g> {
         }
         let mut path = branch.path.clone();
         path.push(node);
-        Ok(Some(Branch { at: Some(id), path, episode, seed }))
+        Ok(Some(Branch { at: Some(id), below: branch.below + 1, path, episode, seed }))
     }
 
-    /// Whether nothing below a node is left to do.
-    fn is_finished(&self, tree: &Tree, node: NodeId) -> bool {
+    /// Whether nothing below a node is left to do, which is so many steps below the start.
+    fn is_finished(&self, tree: &Tree, node: NodeId, below: usize) -> bool {
         if let Some(ending) = tree.ending(node) {
             let again =
                 matches!(ending, Ending::Aborted { .. }) && self.ground.retries > 0;
             return !again;
         }
-        let depth = tree.path(node).len();
-        let children: Vec<NodeId> = tree.children(Some(node)).map(|(id, _)| id).collect();
-        children.len() >= self.shape.width(depth) as usize
-            && children.iter().all(|child| self.is_finished(tree, *child))
+        let seed = tree.get(node).expect("it is in the tree").step.proposal.seed;
+        self.shape.seeds(seed, below).into_iter().all(|seed| {
+            let child = tree.child(Some(node), seed);
+            child.is_some_and(|child| self.is_finished(tree, child, below + 1))
+        })
     }
 
     fn record(&self, node: Arc<Node>) -> Result<(NodeId, Arc<Node>), GrowError> {
@@ -471,15 +549,22 @@ impl<'g> Grower<'g> {
     }
 
     /// Ends every unfinished trajectory through a recorded step that could not be executed
-    /// again.
-    fn end_below(&self, node: NodeId, ending: &Ending) -> Result<(), GrowError> {
+    /// again, which is so many steps below the start.
+    fn end_below(
+        &self,
+        node: NodeId,
+        below: usize,
+        ending: &Ending,
+    ) -> Result<(), GrowError> {
         let unfinished: Vec<NodeId> = {
             let tree = self.lock();
-            let below = |leaf: &NodeId| {
+            let depth = tree.path(node).len();
+            let is_unfinished = |leaf: &NodeId| {
                 let path = tree.path(*leaf);
-                path.iter().any(|(id, _)| *id == node) && !self.is_finished(&tree, *leaf)
+                let is_below = path.get(depth - 1).is_some_and(|(id, _)| *id == node);
+                is_below && !self.is_finished(&tree, *leaf, below + path.len() - depth)
             };
-            tree.leaves().into_iter().filter(below).collect()
+            tree.leaves().into_iter().filter(is_unfinished).collect()
         };
         unfinished.into_iter().try_for_each(|leaf| self.end(Some(leaf), ending))
     }

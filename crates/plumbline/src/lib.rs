@@ -70,6 +70,7 @@ mod dependency;
 mod digest;
 mod human;
 mod label;
+mod ledger;
 mod limits;
 mod python_json;
 mod repeated_key;
@@ -90,6 +91,7 @@ mod call_cache;
 mod episode;
 mod grade;
 mod grow;
+mod meter;
 mod proportion;
 
 mod conformance;
@@ -111,6 +113,7 @@ mod summary;
 
 pub mod scale;
 
+pub mod explore;
 pub mod export;
 pub mod features;
 pub mod fusion;
@@ -140,7 +143,9 @@ pub use grade::{GradeError, grade};
 pub use grow::{Event, Ground, GrowError, Shape, Sink, SinkError, Start, branch, grow};
 pub use human::HumanLabel;
 pub use label::{StepLabel, Zero};
+pub use ledger::{Ledger, Split};
 pub use limits::{Limits, cut};
+pub use meter::Meter;
 pub use outcome::{
     Compared, Outcome, Score, document_ids, outcome, outcomes, supporting_recall,
 };

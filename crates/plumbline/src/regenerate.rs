@@ -1,7 +1,7 @@
 //! Has the policy itself run again: at every recorded prefix it is asked for the message that
 //! the record holds, with the seed that the record holds.
 
-use crate::grow::prompt_of;
+use crate::grow::{is_forced, prompt_of};
 use crate::{Environment, NodeId, Policy, PolicyError, Task, TaskId, Tree};
 
 /// What a policy made of the prefixes of one tree.
@@ -35,7 +35,7 @@ pub struct Reworded {
 
 /// Asks the policy again for every message of a tree, one at a time. Prefixes are those of
 /// the record, so that one message that comes out otherwise does not change what is asked
-/// after it. No tool is called.
+/// after it. No tool is called. `seed` is the run's: a step that had to answer is known by it.
 ///
 /// A difference is no fault of the record's: an endpoint may serve another model under the
 /// same name, and a model computes slightly other numbers in batches of another size. An
@@ -45,13 +45,15 @@ pub async fn regenerate(
     policy: &dyn Policy,
     task: &Task,
     tree: &Tree,
+    seed: u64,
 ) -> Result<Regeneration, PolicyError> {
     let mut found: Vec<Reworded> = Vec::new();
     let mut regeneration = Regeneration::default();
     for (id, node) in tree.nodes() {
         let path = tree.path_to(node.parent);
         let recorded = &node.step.proposal;
-        let prompt = prompt_of(environment, task, &path);
+        let mut prompt = prompt_of(environment, task, &path);
+        prompt.last |= is_forced(seed, task, tree, node);
         let now = match policy.propose(&prompt, &[recorded.seed]).await {
             Ok(proposals) => {
                 let proposal = proposals.into_iter().next();

@@ -109,6 +109,8 @@ impl fmt::Display for Boundary {
 pub struct Tree {
     task: TaskId,
     nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// In the order made, so that a walk over a large tree takes no search a step.
+    children: BTreeMap<Option<NodeId>, Vec<NodeId>>,
     endings: BTreeMap<NodeId, Ending>,
     /// By the seed of the first step that did not come about; earlier formats had none.
     stillborn: BTreeMap<Option<u64>, Ending>,
@@ -145,6 +147,7 @@ impl Tree {
         Self {
             task,
             nodes: BTreeMap::new(),
+            children: BTreeMap::new(),
             endings: BTreeMap::new(),
             stillborn: BTreeMap::new(),
         }
@@ -166,8 +169,13 @@ impl Tree {
             self.require(parent)?;
         }
         let id = self.next_id();
-        self.nodes.insert(id, node);
+        self.insert(id, node);
         Ok(id)
+    }
+
+    fn insert(&mut self, id: NodeId, node: Arc<Node>) {
+        self.children.entry(node.parent).or_default().push(id);
+        self.nodes.insert(id, node);
     }
 
     /// Adds a node that already has an id, which must be the next one.
@@ -227,14 +235,20 @@ impl Tree {
         &self,
         of: Option<NodeId>,
     ) -> impl Iterator<Item = (NodeId, &Arc<Node>)> {
-        self.nodes().filter(move |(_, node)| node.parent == of)
+        let children = self.children.get(&of).into_iter().flatten();
+        children.map(|id| (*id, &self.nodes[id]))
+    }
+
+    /// The child of a node, or the first step, that was sampled with a seed.
+    pub fn child(&self, of: Option<NodeId>, seed: u64) -> Option<NodeId> {
+        let mut children = self.children(of);
+        children.find(|(_, node)| node.step.proposal.seed == seed).map(|(id, _)| id)
     }
 
     /// The nodes without children, in the order made: one a trajectory.
     pub fn leaves(&self) -> Vec<NodeId> {
-        let parents: std::collections::BTreeSet<NodeId> =
-            self.nodes.values().filter_map(|node| node.parent).collect();
-        self.nodes.keys().copied().filter(|id| !parents.contains(id)).collect()
+        let is_leaf = |id: &NodeId| !self.children.contains_key(&Some(*id));
+        self.nodes.keys().copied().filter(is_leaf).collect()
     }
 
     /// The last step of the first trajectory through a step: what that trajectory is called.
@@ -302,13 +316,17 @@ impl Tree {
     /// The tree as it was known when `node` had just been made: its path alone, ids kept.
     /// This is what a verifier without sight of later steps is given.
     pub fn up_to(&self, node: NodeId) -> Tree {
-        let nodes = self.path(node).into_iter().map(|(id, node)| (id, Arc::clone(node)));
-        Tree { nodes: nodes.collect(), ..Tree::new(self.task.clone()) }
+        let mut tree = Tree::new(self.task.clone());
+        for (id, node) in self.path(node) {
+            tree.insert(id, Arc::clone(node));
+        }
+        tree
     }
 
     /// The same tree without a word of how its trajectories ended.
     pub fn without_endings(&self) -> Tree {
-        Tree { nodes: self.nodes.clone(), ..Tree::new(self.task.clone()) }
+        let (nodes, children) = (self.nodes.clone(), self.children.clone());
+        Tree { nodes, children, ..Tree::new(self.task.clone()) }
     }
 
     /// This tree, knowing how the trajectory of `node` ended in `other`, if it did.

@@ -69,21 +69,32 @@ pub async fn label(
     gold: Option<&Gold>,
     tree: &Tree,
 ) -> Result<Vec<Verdict>, VerifierError> {
+    let nodes: Vec<NodeId> = tree.nodes().map(|(id, _)| id).collect();
+    label_nodes(verifier, task, gold, tree, &nodes).await
+}
+
+/// Has it judge some of them, as [`label`].
+pub(crate) async fn label_nodes(
+    verifier: &dyn Verifier,
+    task: &Task,
+    gold: Option<&Gold>,
+    tree: &Tree,
+    nodes: &[NodeId],
+) -> Result<Vec<Verdict>, VerifierError> {
     let sight = verifier.sight();
     let seen = Seen { task, gold: gold.filter(|_| sight.gold) };
-    let nodes: Vec<NodeId> = tree.nodes().map(|(id, _)| id).collect();
     let mut verdicts = Vec::with_capacity(nodes.len());
     if sight.later {
         let shown = if sight.outcome { tree.clone() } else { tree.without_endings() };
-        verdicts = verifier.judge(&shown, &nodes, seen).await?;
-        check(verifier, &nodes, &verdicts);
+        verdicts = verifier.judge(&shown, nodes, seen).await?;
+        check(verifier, nodes, &verdicts);
     } else {
         for node in nodes {
-            let shown = tree.up_to(node);
+            let shown = tree.up_to(*node);
             let shown =
-                if sight.outcome { shown.with_ending_of(tree, node) } else { shown };
-            let verdict = verifier.judge(&shown, &[node], seen).await?;
-            check(verifier, &[node], &verdict);
+                if sight.outcome { shown.with_ending_of(tree, *node) } else { shown };
+            let verdict = verifier.judge(&shown, &[*node], seen).await?;
+            check(verifier, &[*node], &verdict);
             verdicts.extend(verdict);
         }
     }

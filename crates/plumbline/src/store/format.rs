@@ -7,10 +7,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Digest, Ending, Fault, NodeId, Observation, Proposal, TaskId, Verdict};
+use crate::{
+    Digest, Ending, Fault, Ledger, NodeId, Observation, Proposal, TaskId, Verdict,
+};
 
 /// The version this program writes.
-pub const FORMAT: Version = Version { major: 1, minor: 3 };
+pub const FORMAT: Version = Version { major: 1, minor: 4 };
 
 /// The version of a file's format. A reader accepts its own major version, and minor
 /// versions up to its own: a newer minor may hold what it would drop.
@@ -97,6 +99,14 @@ impl RunHeader {
             .or_else(|| {
                 let of = |header: &RunHeader| header.settings["counterfactual"].clone();
                 differs("the counterfactual", &of(self), &of(other))
+            })
+            .or_else(|| {
+                let kind = |header: &RunHeader| match header.settings["explore"].as_bool()
+                {
+                    Some(true) => "a run of plumb explore",
+                    _ => "none of plumb explore",
+                };
+                differs("it", &kind(self), &kind(other))
             })
     }
 }
@@ -192,6 +202,9 @@ pub(super) enum VerdictsLine<'a> {
         nodes: u32,
         shown: Digest,
         verdicts: Cow<'a, [Verdict]>,
+        /// What they cost, where a tree method gave them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ledger: Option<Ledger>,
     },
 }
 

@@ -15,7 +15,7 @@ use super::format::{
 };
 use super::header;
 use crate::{
-    Digest, Node, Observation, Step, TaskId, Tree, TreeError, Verdict, VerifierId,
+    Digest, Ledger, Node, Observation, Step, TaskId, Tree, TreeError, Verdict, VerifierId,
 };
 
 /// A line longer than this is not one of ours.
@@ -197,13 +197,13 @@ pub(super) fn judge(
         VerdictsLine::Format { name, version } => {
             check_format(path, number, &name, VERDICTS, version)?;
         }
-        VerdictsLine::Judged { task, nodes, shown, verdicts } => {
+        VerdictsLine::Judged { task, nodes, shown, verdicts, ledger } => {
             let verdicts = verdicts.into_owned();
             let verifier = path.file_stem().unwrap_or_default().to_string_lossy();
             if let Some(flaw) = flaw(&verifier, nodes, &verdicts) {
                 return Err(bad(flaw));
             }
-            let tree = JudgedTree { line: number, nodes, shown, verdicts };
+            let tree = JudgedTree { line: number, nodes, shown, verdicts, ledger };
             judged.insert(task.into_owned(), tree);
         }
     }
@@ -286,6 +286,8 @@ pub struct JudgedTree {
     pub shown: Digest,
     /// At most one verdict a node.
     pub verdicts: Vec<Verdict>,
+    /// What they cost, where a tree method gave them.
+    pub ledger: Option<Ledger>,
 }
 
 fn tree(trees: &mut BTreeMap<TaskId, Tree>, task: TaskId) -> &mut Tree {

@@ -13,7 +13,9 @@ use super::format::{
     VerdictsLine,
 };
 use super::{checksum, header};
-use crate::{Digest, Event, Node, NodeId, Observation, TaskId, Verdict, VerifierId};
+use crate::{
+    Digest, Event, Ledger, Node, NodeId, Observation, TaskId, Verdict, VerifierId,
+};
 
 /// Observations whose JSON is longer than this lie in `blobs/`.
 const INLINE_BYTES_MAX: usize = 8 * 1024;
@@ -170,13 +172,15 @@ impl VerdictWriter {
     }
 
     /// Appends all verdicts on one tree. `shown` digests what the verifier was shown beside
-    /// the tree: if that changes, the tree is to be judged again.
+    /// the tree: if that changes, the tree is to be judged again. `ledger` is what a tree method
+    /// says that they cost.
     pub fn append(
         &mut self,
         task: &TaskId,
         nodes: u32,
         shown: Digest,
         verdicts: &[Verdict],
+        ledger: Option<Ledger>,
     ) -> Result<(), WriteError> {
         if !self.is_resumed {
             resume_contents(&self.run, &self.file)?;
@@ -187,6 +191,7 @@ impl VerdictWriter {
             nodes,
             shown,
             verdicts: Cow::Borrowed(verdicts),
+            ledger,
         }))
     }
 }

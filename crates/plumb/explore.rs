@@ -1,0 +1,522 @@
+//! `plumb explore`: judges steps by growing trees from them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use plumbline::explore::{Constants, ExploreError, METHODS, Method, Settings};
+use plumbline::store::{RunHeader, RunWriter, VerdictWriter, read_verdicts};
+use plumbline::{
+    CallCache, Digest, Environment, Event, Gold, Ground, GrowError, Ledger, Meter,
+    Policy, SinkError, StepLabel, Task, TaskId, Tree, Verdict, Verifier, VerifierError,
+    VerifierId,
+};
+use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::args::{JudgeArgs, RunArgs};
+use crate::catalog;
+use crate::failure::{Blame, Failure, Kind, Result};
+use crate::manifest::EnvironmentFolder;
+use crate::progress::Progress;
+use crate::recording::warn_of_losses;
+use crate::run::{
+    CALL_CACHE_BYTES_MAX, default_out, dry_run, header, refuse_strange, steps_of,
+    stop_on_interrupt, ungraded, ungrown,
+};
+use crate::settings::{Settings as RunSettings, nearest};
+
+/// Trajectories of a task that are judged, unless `--samples` says otherwise.
+const SAMPLES: u32 = 4;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExploreArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// A method; repeat for several, which are run one after the other. `list` lists them.
+    #[arg(long = "method", value_name = "M", required = true)]
+    pub(crate) methods: Vec<String>,
+    /// Rollouts for an estimate.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) rollouts: Option<u32>,
+    /// Children of a step.
+    #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) width: Option<u32>,
+    /// Steps of a path.
+    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) depth: Option<u32>,
+    /// Simulations, or searches.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(crate) rounds: Option<u32>,
+    /// Where a judgement turns from bad to good.
+    #[arg(long, value_name = "E")]
+    pub(crate) threshold: Option<f64>,
+    /// How much is explored rather than exploited.
+    #[arg(long, value_name = "C")]
+    pub(crate) exploration: Option<f64>,
+    /// Do as the published code does where that departs from its paper.
+    #[arg(long)]
+    pub(crate) as_published: bool,
+    /// Tokens that a method may sample for a task; what it finds in the run counts too.
+    #[arg(long, value_name = "N")]
+    pub(crate) task_tokens_max: Option<u64>,
+    /// Tool calls that a method may make for a task; what it finds in the run counts too.
+    #[arg(long, value_name = "N")]
+    pub(crate) task_calls_max: Option<u64>,
+    /// A verifier that methods ask about single steps; repeat for several. Default: those the
+    /// environment names.
+    #[arg(long = "verifier", value_name = "V")]
+    pub(crate) verifiers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) judge: JudgeArgs,
+}
+
+impl ExploreArgs {
+    fn constants(&self) -> Constants {
+        Constants {
+            rollouts: self.rollouts,
+            width: self.width,
+            depth: self.depth,
+            rounds: self.rounds,
+            threshold: self.threshold,
+            exploration: self.exploration,
+            as_published: self.as_published.then_some(true),
+        }
+    }
+}
+
+/// What one method made of all tasks.
+#[derive(Debug, Serialize)]
+struct MethodReport {
+    method: &'static str,
+    verifier: VerifierId,
+    tasks: u64,
+    /// Tasks it had judged before this start.
+    kept: u64,
+    good: u64,
+    neutral: u64,
+    bad: u64,
+    unlabelled: u64,
+    /// Tasks on which it came to the end of its budget.
+    spent: u64,
+    /// Over all tasks: wall time is added up as if they had been one after the other.
+    ledger: Ledger,
+    /// Wall time of this start.
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    run: PathBuf,
+    policy: String,
+    tasks: u64,
+    without_gold: u64,
+    methods: Vec<MethodReport>,
+}
+
+/// All that methods and trees share.
+struct Exploration {
+    environment: Arc<Environment>,
+    policy: Arc<dyn Policy>,
+    checks: Vec<Box<dyn Verifier>>,
+    cache: CallCache,
+    slots: Semaphore,
+    stop: watch::Receiver<bool>,
+    writer: RunWriter,
+    settings: RunSettings,
+}
+
+pub(crate) async fn explore(args: &ExploreArgs, json: bool) -> Result<()> {
+    let folder = EnvironmentFolder::open(&args.run.environment)?;
+    let mut settings = RunSettings::resolve(&args.run, &folder.manifest)?;
+    if args.run.samples.is_none() {
+        settings.samples = settings.samples.max(SAMPLES);
+    }
+    let methods = methods(args, settings.samples)?;
+    let mut tasks = folder.tasks(settings.tasks.as_deref())?;
+    let limit = settings.limit.and_then(|limit| usize::try_from(limit).ok());
+    tasks.truncate(limit.unwrap_or(usize::MAX));
+    let mut gold = folder.gold()?;
+    let judgeable: Vec<(Task, Gold)> = tasks
+        .iter()
+        .filter_map(|task| Some((task.clone(), gold.remove(&task.id)?)))
+        .collect();
+    if judgeable.is_empty() {
+        let message = "no task has gold: tree methods cannot tell a right ending from a \
+                       wrong one";
+        return Err(Failure::say(Kind::Input, message));
+    }
+    let environment =
+        Arc::new(catalog::environment(&folder, &settings.limits, json).await?);
+    let checks = checks(args, &folder, &environment, &methods, json).await?;
+    let mut choice = settings.policy();
+    choice.samples = widest(&methods).max(settings.samples);
+    let policy = catalog::policy(choice, json).await?;
+    let mut header = header(&args.run, &settings, &environment, policy.as_ref(), &tasks);
+    header.settings["explore"] = true.into();
+    let out = args.run.out.clone().unwrap_or_else(|| {
+        let plain = default_out(&environment, &header);
+        plain.with_extension("explore")
+    });
+    if args.run.dry_run {
+        return dry_run(&header, &out, json);
+    }
+    let report = Report {
+        policy: policy.id().to_string(),
+        tasks: tasks.len() as u64,
+        without_gold: (tasks.len() - judgeable.len()) as u64,
+        methods: vec![],
+        run: out,
+    };
+    let opened = open(&report.run, &header)?;
+    let (stopper, stop) = watch::channel(false);
+    let exploration = Arc::new(Exploration {
+        environment,
+        policy,
+        checks,
+        cache: CallCache::new(CALL_CACHE_BYTES_MAX),
+        slots: Semaphore::new(settings.concurrency as usize),
+        stop,
+        writer: opened.0,
+        settings,
+    });
+    let interrupt = tokio::spawn(stop_on_interrupt(stopper));
+    let report =
+        explore_all(&exploration, &methods, judgeable, opened.1, report, json).await;
+    interrupt.abort();
+    print(&report?, json)
+}
+
+/// The methods asked for, with their settings.
+fn methods(args: &ExploreArgs, samples: u32) -> Result<Vec<(&'static Method, Settings)>> {
+    let method = |name: &String| {
+        let method = Method::find(name).ok_or_else(|| unknown_method(name))?;
+        let constants = method.constants(&args.constants()).blame(Kind::Usage)?;
+        let (tokens_max, calls_max) = (args.task_tokens_max, args.task_calls_max);
+        Ok((method, Settings { samples, constants, tokens_max, calls_max }))
+    };
+    args.methods.iter().map(method).collect()
+}
+
+fn unknown_method(name: &str) -> Failure {
+    let near = nearest(name, METHODS.iter().map(|method| method.name));
+    let hint = near.map_or_else(String::new, |near| format!("did you mean {near:?}? "));
+    let list: Vec<String> = METHODS
+        .iter()
+        .map(|method| format!("\n  {:<18} {}", method.name, method.summary))
+        .collect();
+    let message =
+        format!("no method is called {name:?}; {hint}there are: {}", list.concat());
+    Failure::say(Kind::Usage, message)
+}
+
+/// The most messages that a method asks for at once from one prompt.
+fn widest(methods: &[(&Method, Settings)]) -> u32 {
+    let of = |(_, settings): &(&Method, Settings)| {
+        let Constants { rollouts, width, .. } = settings.constants;
+        rollouts.max(width).unwrap_or(1)
+    };
+    methods.iter().map(of).max().unwrap_or(1).min(64)
+}
+
+/// The verifiers that judge single steps, where a method asks for that.
+async fn checks(
+    args: &ExploreArgs,
+    folder: &EnvironmentFolder,
+    world: &Arc<Environment>,
+    methods: &[(&Method, Settings)],
+    json: bool,
+) -> Result<Vec<Box<dyn Verifier>>> {
+    let asked_for = !args.verifiers.is_empty() || args.judge.policy.is_some();
+    if !methods.iter().any(|(method, _)| method.checks) {
+        if asked_for {
+            let message = "none of these methods asks verifiers about single steps";
+            return Err(Failure::say(Kind::Usage, message));
+        }
+        return Ok(vec![]);
+    }
+    let names = match args.verifiers.as_slice() {
+        [] if args.judge.policy.is_none() => folder.manifest.verifiers.as_slice(),
+        named => named,
+    };
+    let verifiers = names.iter().map(|name| catalog::verifier(name, world));
+    let mut verifiers = verifiers.collect::<Result<Vec<_>>>()?;
+    if let Some(policy) = &args.judge.policy {
+        verifiers.push(catalog::judge(&args.judge, policy, world, json).await?);
+    }
+    Ok(verifiers)
+}
+
+/// Opens the run's folder, and what it holds already.
+fn open(
+    out: &std::path::Path,
+    header: &RunHeader,
+) -> Result<(RunWriter, BTreeMap<TaskId, Tree>)> {
+    refuse_strange(out, header)?;
+    if out.join("run.json").exists() {
+        warn_of_losses(out)?;
+    }
+    let writer = RunWriter::open(out, header)?;
+    Ok((writer, steps_of(out, header)?))
+}
+
+async fn explore_all(
+    exploration: &Arc<Exploration>,
+    methods: &[(&'static Method, Settings)],
+    tasks: Vec<(Task, Gold)>,
+    mut trees: BTreeMap<TaskId, Tree>,
+    mut report: Report,
+    json: bool,
+) -> Result<Report> {
+    let tasks: Vec<Arc<(Task, Gold)>> = tasks.into_iter().map(Arc::new).collect();
+    for (method, settings) in methods {
+        let of = Of { exploration, run: &report.run, method, settings, tasks: &tasks };
+        report.methods.push(of.explore(&mut trees, json).await?);
+        exploration.writer.finish()?;
+    }
+    Ok(report)
+}
+
+/// One method over all tasks.
+struct Of<'o> {
+    exploration: &'o Arc<Exploration>,
+    run: &'o std::path::Path,
+    method: &'static Method,
+    settings: &'o Settings,
+    tasks: &'o [Arc<(Task, Gold)>],
+}
+
+/// What a method made of a task.
+struct Explored {
+    task: Arc<(Task, Gold)>,
+    found: std::result::Result<(Tree, Vec<Verdict>, Ledger), ExploreError>,
+}
+
+impl Of<'_> {
+    async fn explore(
+        &self,
+        trees: &mut BTreeMap<TaskId, Tree>,
+        json: bool,
+    ) -> Result<MethodReport> {
+        let Exploration { checks, settings: run_settings, stop, .. } =
+            self.exploration.as_ref();
+        let began = Instant::now();
+        let verifier = self.method.id(self.settings, checks);
+        let mut writer = VerdictWriter::open(self.run, &verifier)?;
+        let judged = read_verdicts(self.run, &verifier)?;
+        let mut report = MethodReport::new(self.method, verifier);
+        let progress = Progress::new(self.method.name, self.tasks.len() as u64, json);
+        let mut waiting = self.tasks.iter();
+        let mut exploring: JoinSet<Explored> = JoinSet::new();
+        let mut failure = None;
+        loop {
+            let is_stopped = failure.is_some() || *stop.borrow();
+            while !is_stopped && exploring.len() < run_settings.concurrency as usize {
+                let Some(task) = waiting.next() else { break };
+                let id = &task.0.id;
+                let known = judged.get(id).filter(|known| known.shown == shown(task));
+                if let Some(known) = known {
+                    report.add(&known.verdicts, known.ledger.unwrap_or_default());
+                    report.kept += 1;
+                    continue;
+                }
+                let tree = trees.remove(id).unwrap_or_else(|| Tree::new(id.clone()));
+                let exploration = Arc::clone(self.exploration);
+                let settings = self.settings.clone();
+                let task = Arc::clone(task);
+                exploring.spawn(explore_one(
+                    exploration,
+                    self.method,
+                    settings,
+                    task,
+                    tree,
+                ));
+            }
+            let Some(explored) = exploring.join_next().await else { break };
+            let Explored { task, found } = explored.blame(Kind::External)?;
+            match found {
+                Ok((tree, verdicts, ledger)) => {
+                    let nodes = u32::try_from(tree.len()).expect("ids are 32 bits wide");
+                    let id = &task.0.id;
+                    writer.append(id, nodes, shown(&task), &verdicts, Some(ledger))?;
+                    report.add(&verdicts, ledger);
+                    trees.insert(id.clone(), tree);
+                }
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+            progress.set(report.tasks, |_| {
+                format!("{} rollouts", report.ledger.rollouts.fresh)
+            });
+        }
+        progress.finish();
+        if let Some(error) = failure {
+            return Err(unexplored(error));
+        }
+        if *stop.borrow() {
+            return Err(unexplored(ExploreError::Stopped));
+        }
+        writer.finish()?;
+        report.seconds = began.elapsed().as_secs_f64();
+        Ok(report)
+    }
+}
+
+/// What a method is shown beside the tree.
+fn shown(task: &(Task, Gold)) -> Digest {
+    Digest::of_json(task)
+}
+
+async fn explore_one(
+    exploration: Arc<Exploration>,
+    method: &'static Method,
+    settings: Settings,
+    task: Arc<(Task, Gold)>,
+    tree: Tree,
+) -> Explored {
+    let sink = |event: Event<'_>| {
+        exploration.writer.append(event).map_err(|error| SinkError(Box::new(error)))
+    };
+    let began = Instant::now();
+    let meter = Meter::default();
+    let ground = Ground {
+        environment: &exploration.environment,
+        policy: exploration.policy.as_ref(),
+        cache: Some(&exploration.cache),
+        meter: Some(&meter),
+        slots: &exploration.slots,
+        stop: exploration.stop.clone(),
+        sink: &sink,
+        seed: exploration.settings.seed,
+        retries: exploration.settings.retry_on_error,
+    };
+    let found = method
+        .explore(&ground, (&task.0, &task.1), tree, &exploration.checks, &settings)
+        .await;
+    let found = found.map(|(tree, verdicts, ledger)| {
+        let seconds = began.elapsed().as_secs_f64();
+        let tool_seconds = meter.time().as_secs_f64();
+        (tree, verdicts, Ledger { seconds, tool_seconds, ..ledger })
+    });
+    Explored { task: Arc::clone(&task), found }
+}
+
+/// Whose turn it is when a method could not come to its end.
+fn unexplored(error: ExploreError) -> Failure {
+    match error {
+        ExploreError::Grow(error @ GrowError::Diverged { .. })
+        | ExploreError::Grow(error @ GrowError::Record { .. }) => ungrown(error),
+        ExploreError::Grade(error) => ungraded(error),
+        ExploreError::Verifier(error) => {
+            let kind = match &error {
+                VerifierError::Task { .. } => Kind::Input,
+                VerifierError::Failed { .. } => Kind::External,
+            };
+            Failure::new(kind, error)
+        }
+        ExploreError::Act(error) => Failure::new(Kind::External, error),
+        error @ (ExploreError::Spent | ExploreError::Stopped) => {
+            let message = format!("{error}; the same command goes on");
+            Failure::say(Kind::External, message)
+        }
+    }
+}
+
+impl MethodReport {
+    fn new(method: &Method, verifier: VerifierId) -> Self {
+        Self {
+            method: method.name,
+            verifier,
+            tasks: 0,
+            kept: 0,
+            good: 0,
+            neutral: 0,
+            bad: 0,
+            unlabelled: 0,
+            spent: 0,
+            ledger: Ledger::default(),
+            seconds: 0.0,
+        }
+    }
+
+    fn add(&mut self, verdicts: &[Verdict], ledger: Ledger) {
+        self.tasks += 1;
+        self.spent += u64::from(ledger.spent);
+        self.ledger += ledger;
+        for verdict in verdicts {
+            *match verdict.label {
+                Some(StepLabel::Good) => &mut self.good,
+                Some(StepLabel::Neutral) => &mut self.neutral,
+                Some(StepLabel::Bad) => &mut self.bad,
+                None => &mut self.unlabelled,
+            } += 1;
+        }
+    }
+}
+
+fn print(report: &Report, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(report).blame(Kind::External)?);
+        return Ok(());
+    }
+    println!("policy    {}", report.policy);
+    println!("tasks     {}", report.tasks);
+    if report.without_gold > 0 {
+        println!(
+            "          {} without gold, and so without verdicts",
+            report.without_gold
+        );
+    }
+    println!(
+        "{:<16} {:>6} {:>6} {:>6} {:>6}  {:>8} {:>6}  {:>9} {:>6}  {:>8}",
+        "method",
+        "steps",
+        "good",
+        "zero",
+        "bad",
+        "rollouts",
+        "reused",
+        "tokens",
+        "reused",
+        "seconds"
+    );
+    for method in &report.methods {
+        let Ledger { verdicts, rollouts, sampled, .. } = method.ledger;
+        println!(
+            "{:<16} {verdicts:>6} {:>6} {:>6} {:>6}  {:>8} {:>6}  {:>9} {:>6}  {:>8.1}",
+            method.method,
+            method.good,
+            method.neutral,
+            method.bad,
+            rollouts.total(),
+            share(rollouts),
+            sampled.total(),
+            share(sampled),
+            method.seconds,
+        );
+        if method.spent > 0 {
+            println!(
+                "  the budget was used up on {} of {} tasks",
+                method.spent, method.tasks
+            );
+        }
+        if method.ledger.recoveries > 0 {
+            println!(
+                "  after {} steps rollouts succeed although none did from a step before",
+                method.ledger.recoveries
+            );
+        }
+    }
+    println!("run       {}", report.run.display());
+    Ok(())
+}
+
+fn share(split: plumbline::Split) -> String {
+    match split.total() {
+        0 => "-".to_owned(),
+        total => format!("{:.0}%", 100.0 * split.reused as f64 / total as f64),
+    }
+}

@@ -1,0 +1,182 @@
+//! Tree methods: one file each. What they share is the [`Explorer`]: a task's tree, the means
+//! to grow it from any of its states, and the account of what that cost.
+//!
+//! A method commits to steps by judging them; what it grows beyond those, rollouts, stays in
+//! the tree without a word about it. All methods may work on one tree, one after the other:
+//! what an earlier one sampled from a state serves those that come after it.
+//!
+//! Constants and formulas are those of the papers named, as far as they are known; where a
+//! method departs from its paper, or from the code published with it, its file says so.
+
+mod explorer;
+
+mod math_shepherd;
+mod omegaprm;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Digest, Gold, Ground, Ledger, Sight, Task, Tree, Verdict, Verifier, VerifierId,
+};
+
+pub use explorer::{ExploreError, Explorer, Judged, Place, Rollout};
+
+/// Every method, in the order they are listed to users.
+pub const METHODS: &[Method] = &[math_shepherd::METHOD, omegaprm::METHOD];
+
+/// A way to judge steps by growing trees.
+#[derive(Debug)]
+pub struct Method {
+    /// What users call it.
+    pub name: &'static str,
+    /// Raised when it judges otherwise than before.
+    pub version: u32,
+    /// Where it is from.
+    pub paper: &'static str,
+    /// What it does, in half a sentence.
+    pub summary: &'static str,
+    /// Its constants as published; those it does not have are `None`.
+    pub constants: Constants,
+    /// Whether it asks other verifiers about single steps.
+    pub checks: bool,
+    /// What its verdicts rest on.
+    pub saw: Sight,
+    run: for<'e> fn(&'e mut Explorer<'_>) -> BoxFuture<'e, Result<(), ExploreError>>,
+}
+
+/// Everything that a Monte-Carlo estimate rests on: the gold, what comes later, how it ended.
+const HINDSIGHT: Sight = Sight { gold: true, later: true, outcome: true };
+
+/// The constants of a method. What each one means stands in the method's file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Constants {
+    /// Rollouts for an estimate.
+    pub rollouts: Option<u32>,
+    /// Children of a step.
+    pub width: Option<u32>,
+    /// Steps of a path.
+    pub depth: Option<u32>,
+    /// Simulations, searches.
+    pub rounds: Option<u32>,
+    /// Where a judgement turns from bad to good.
+    pub threshold: Option<f64>,
+    /// How much is explored rather than exploited.
+    pub exploration: Option<f64>,
+    /// Whether to do as the published code does where that departs from its paper.
+    pub as_published: Option<bool>,
+}
+
+impl Constants {
+    const NONE: Constants = Constants {
+        rollouts: None,
+        width: None,
+        depth: None,
+        rounds: None,
+        threshold: None,
+        exploration: None,
+        as_published: None,
+    };
+}
+
+/// What a method is run with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Settings {
+    /// Trajectories of each task that are judged, where the method judges whole ones.
+    pub samples: u32,
+    /// The method's constants: where it has one, one stands here.
+    pub constants: Constants,
+    /// Tokens that may be sampled for a task, those found in the tree included.
+    pub tokens_max: Option<u64>,
+    /// Tool calls that may be made for a task, those found in the tree included.
+    pub calls_max: Option<u64>,
+}
+
+/// A method was given a constant that it does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("the method {method} has no constant {constant:?}; it has: {known}")]
+pub struct ConstantError {
+    method: &'static str,
+    constant: String,
+    known: String,
+}
+
+impl Method {
+    /// A method by name.
+    pub fn find(name: &str) -> Option<&'static Method> {
+        METHODS.iter().find(|method| method.name == name)
+    }
+
+    /// Its constants, with those given in place of the published ones.
+    pub fn constants(&self, given: &Constants) -> Result<Constants, ConstantError> {
+        let object = |constants: &Constants| match serde_json::to_value(constants) {
+            Ok(serde_json::Value::Object(object)) => object,
+            _ => unreachable!("constants are an object"),
+        };
+        let mut constants = object(&self.constants);
+        for (name, value) in object(given).into_iter().filter(|(_, it)| !it.is_null()) {
+            if constants[&name].is_null() {
+                let own = constants.iter().filter(|(_, value)| !value.is_null());
+                let known: Vec<&str> = own.map(|(name, _)| name.as_str()).collect();
+                let known = known.join(", ");
+                return Err(ConstantError { method: self.name, constant: name, known });
+            }
+            constants[&name] = value;
+        }
+        Ok(serde_json::from_value(constants.into()).expect("each kept its type"))
+    }
+
+    /// The name its verdicts carry: with a digest where constants are not the published ones,
+    /// or where it rests on other verifiers.
+    pub fn id(&self, settings: &Settings, checks: &[Box<dyn Verifier>]) -> VerifierId {
+        let checks = if self.checks { checks } else { &[] };
+        let checks: Vec<&VerifierId> = checks.iter().map(|check| check.id()).collect();
+        let name = format!("{}@{}", self.name, self.version);
+        if settings.constants == self.constants && checks.is_empty() {
+            return VerifierId(name);
+        }
+        let digest = Digest::of_json(&(settings.constants, checks));
+        VerifierId(format!("{name}+{}", digest.short()))
+    }
+
+    /// Runs the method on a task's tree. Returns the tree as it has grown, what was said of
+    /// its steps, and what that cost; its times are the caller's to measure.
+    pub async fn explore<'g>(
+        &self,
+        ground: &'g Ground<'g>,
+        (task, gold): (&'g Task, &'g Gold),
+        tree: Tree,
+        checks: &'g [Box<dyn Verifier>],
+        settings: &'g Settings,
+    ) -> Result<(Tree, Vec<Verdict>, Ledger), ExploreError> {
+        let id = self.id(settings, checks);
+        let mut explorer = Explorer::new(ground, (task, gold), tree, checks, settings);
+        let done = (self.run)(&mut explorer).await;
+        let spent = matches!(done, Err(ExploreError::Spent));
+        if !spent {
+            done?;
+        }
+        let (tree, verdicts, ledger) = explorer.conclude(&id, self.saw);
+        Ok((tree, verdicts, Ledger { spent, ..ledger }))
+    }
+}
+
+impl Settings {
+    /// How many rollouts an estimate takes.
+    ///
+    /// # Panics
+    ///
+    /// As the others: if the method has no such constant.
+    fn rollouts(&self) -> u32 {
+        self.constants.rollouts.expect("the method has this constant")
+    }
+
+    fn rounds(&self) -> u32 {
+        self.constants.rounds.expect("the method has this constant")
+    }
+
+    fn exploration(&self) -> f64 {
+        self.constants.exploration.expect("the method has this constant")
+    }
+}
