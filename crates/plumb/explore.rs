@@ -8,7 +8,7 @@ use std::time::Instant;
 use plumbline::explore::{Constants, ExploreError, METHODS, Method, Settings};
 use plumbline::store::{RunHeader, RunWriter, VerdictWriter, read_verdicts};
 use plumbline::{
-    CallCache, Digest, Environment, Event, Gold, Ground, GrowError, Ledger, Meter,
+    CallCache, CostLedger, Digest, Environment, Event, Gold, Ground, GrowError, Meter,
     Policy, SinkError, StepLabel, Task, TaskId, Tree, Verdict, Verifier, VerifierError,
     VerifierId,
 };
@@ -102,7 +102,7 @@ struct MethodReport {
     /// Tasks on which it came to the end of its budget.
     spent: u64,
     /// Over all tasks: wall time is added up as if they had been one after the other.
-    ledger: Ledger,
+    ledger: CostLedger,
     /// Wall time of this start.
     seconds: f64,
 }
@@ -291,7 +291,7 @@ struct Of<'o> {
 /// What a method made of a task.
 struct Explored {
     task: Arc<(Task, Gold)>,
-    found: std::result::Result<(Tree, Vec<Verdict>, Ledger), ExploreError>,
+    found: std::result::Result<(Tree, Vec<Verdict>, CostLedger), ExploreError>,
 }
 
 impl Of<'_> {
@@ -399,7 +399,7 @@ async fn explore_one(
     let found = found.map(|(tree, verdicts, ledger)| {
         let seconds = began.elapsed().as_secs_f64();
         let tool_seconds = meter.time().as_secs_f64();
-        (tree, verdicts, Ledger { seconds, tool_seconds, ..ledger })
+        (tree, verdicts, CostLedger { seconds, tool_seconds, ..ledger })
     });
     Explored { task: Arc::clone(&task), found }
 }
@@ -437,12 +437,12 @@ impl MethodReport {
             bad: 0,
             unlabelled: 0,
             spent: 0,
-            ledger: Ledger::default(),
+            ledger: CostLedger::default(),
             seconds: 0.0,
         }
     }
 
-    fn add(&mut self, verdicts: &[Verdict], ledger: Ledger) {
+    fn add(&mut self, verdicts: &[Verdict], ledger: CostLedger) {
         self.tasks += 1;
         self.spent += u64::from(ledger.spent);
         self.ledger += ledger;
@@ -484,7 +484,7 @@ fn print(report: &Report, json: bool) -> Result<()> {
         "seconds"
     );
     for method in &report.methods {
-        let Ledger { verdicts, rollouts, sampled, .. } = method.ledger;
+        let CostLedger { verdicts, rollouts, sampled, .. } = method.ledger;
         println!(
             "{:<16} {verdicts:>6} {:>6} {:>6} {:>6}  {:>8} {:>6}  {:>9} {:>6}  {:>8.1}",
             method.method,

@@ -106,7 +106,7 @@ fn record(dir: &Path, steps: u32) -> Result<(), Box<dyn std::error::Error>> {
             let (node, seed) = (parent, None);
             writer.append(Event::Ending { task: &task, node, seed, ending: &ending })?;
         }
-        verdicts.append(&task, SAMPLES * STEPS, Digest::of(b""), &judged)?;
+        verdicts.append(&task, SAMPLES * STEPS, Digest::of(b""), &judged, None)?;
     }
     Ok(())
 }

@@ -66,11 +66,11 @@
 //! ```
 
 mod action;
+mod cost_ledger;
 mod dependency;
 mod digest;
 mod human;
 mod label;
-mod ledger;
 mod limits;
 mod python_json;
 mod repeated_key;
@@ -133,6 +133,7 @@ pub use call_cache::CallCache;
 pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
 pub use compare::{Pair, Parting, SideBySide, side_by_side};
 pub use conformance::{Breach, Conformance, Promise, conformance};
+pub use cost_ledger::{CostLedger, Split};
 pub use counterfactual::{Change, CounterfactualError, Prefix, Rest, Worth, prefix};
 pub use dependency::{Edge, Link, Place, confirms, dependencies};
 pub use digest::{Digest, DigestError};
@@ -143,7 +144,6 @@ pub use grade::{GradeError, grade};
 pub use grow::{Event, Ground, GrowError, Shape, Sink, SinkError, Start, branch, grow};
 pub use human::HumanLabel;
 pub use label::{StepLabel, Zero};
-pub use ledger::{Ledger, Split};
 pub use limits::{Limits, cut};
 pub use meter::Meter;
 pub use outcome::{

@@ -12,8 +12,8 @@ use crate::grade::grade_answer;
 use crate::scale::{Reading, Rollouts};
 use crate::verifier::label_nodes;
 use crate::{
-    Action, Cost, Digest, Ending, Environment, Evidence, Gold, GradeError, Ground,
-    GrowError, Ledger, NodeId, Shape, Sight, Start, StepLabel, Task, Tree, Verdict,
+    Action, Cost, CostLedger, Digest, Ending, Environment, Evidence, Gold, GradeError,
+    Ground, GrowError, NodeId, Shape, Sight, Start, StepLabel, Task, Tree, Verdict,
     Verifier, VerifierError, VerifierId, View, branch,
 };
 
@@ -96,7 +96,7 @@ pub struct Explorer<'g> {
     labels: BTreeMap<NodeId, Option<StepLabel>>,
     bills: BTreeMap<Place, Cost>,
     judged: BTreeMap<NodeId, Judged>,
-    ledger: Ledger,
+    ledger: CostLedger,
 }
 
 impl<'g> Explorer<'g> {
@@ -125,7 +125,7 @@ impl<'g> Explorer<'g> {
             labels: BTreeMap::new(),
             bills: BTreeMap::new(),
             judged: BTreeMap::new(),
-            ledger: Ledger::default(),
+            ledger: CostLedger::default(),
         };
         explorer.learn_states();
         explorer
@@ -328,7 +328,11 @@ impl<'g> Explorer<'g> {
     }
 
     /// The tree, what was said of its steps, and what that cost.
-    pub fn conclude(self, id: &VerifierId, saw: Sight) -> (Tree, Vec<Verdict>, Ledger) {
+    pub fn conclude(
+        self,
+        id: &VerifierId,
+        saw: Sight,
+    ) -> (Tree, Vec<Verdict>, CostLedger) {
         let verdict = |(node, judged): (NodeId, Judged)| Verdict {
             node,
             verifier: id.clone(),

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Gold, Ground, Ledger, Sight, Task, Tree, Verdict, Verifier, VerifierId,
+    CostLedger, Digest, Gold, Ground, Sight, Task, Tree, Verdict, Verifier, VerifierId,
 };
 
 pub use explorer::{ExploreError, Explorer, Judged, Place, Rollout};
@@ -149,7 +149,7 @@ impl Method {
         tree: Tree,
         checks: &'g [Box<dyn Verifier>],
         settings: &'g Settings,
-    ) -> Result<(Tree, Vec<Verdict>, Ledger), ExploreError> {
+    ) -> Result<(Tree, Vec<Verdict>, CostLedger), ExploreError> {
         let id = self.id(settings, checks);
         let mut explorer = Explorer::new(ground, (task, gold), tree, checks, settings);
         let done = (self.run)(&mut explorer).await;
@@ -158,7 +158,7 @@ impl Method {
             done?;
         }
         let (tree, verdicts, ledger) = explorer.conclude(&id, self.saw);
-        Ok((tree, verdicts, Ledger { spent, ..ledger }))
+        Ok((tree, verdicts, CostLedger { spent, ..ledger }))
     }
 }
 

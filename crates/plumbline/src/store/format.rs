@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Digest, Ending, Fault, Ledger, NodeId, Observation, Proposal, TaskId, Verdict,
+    CostLedger, Digest, Ending, Fault, NodeId, Observation, Proposal, TaskId, Verdict,
 };
 
 /// The version this program writes.
@@ -204,7 +204,7 @@ pub(super) enum VerdictsLine<'a> {
         verdicts: Cow<'a, [Verdict]>,
         /// What they cost, where a tree method gave them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        ledger: Option<Ledger>,
+        ledger: Option<CostLedger>,
     },
 }
 

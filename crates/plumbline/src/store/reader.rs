@@ -15,7 +15,8 @@ use super::format::{
 };
 use super::header;
 use crate::{
-    Digest, Ledger, Node, Observation, Step, TaskId, Tree, TreeError, Verdict, VerifierId,
+    CostLedger, Digest, Node, Observation, Step, TaskId, Tree, TreeError, Verdict,
+    VerifierId,
 };
 
 /// A line longer than this is not one of ours.
@@ -287,7 +288,7 @@ pub struct JudgedTree {
     /// At most one verdict a node.
     pub verdicts: Vec<Verdict>,
     /// What they cost, where a tree method gave them.
-    pub ledger: Option<Ledger>,
+    pub ledger: Option<CostLedger>,
 }
 
 fn tree(trees: &mut BTreeMap<TaskId, Tree>, task: TaskId) -> &mut Tree {

@@ -14,7 +14,7 @@ use super::format::{
 };
 use super::{checksum, header};
 use crate::{
-    Digest, Event, Ledger, Node, NodeId, Observation, TaskId, Verdict, VerifierId,
+    CostLedger, Digest, Event, Node, NodeId, Observation, TaskId, Verdict, VerifierId,
 };
 
 /// Observations whose JSON is longer than this lie in `blobs/`.
@@ -180,7 +180,7 @@ impl VerdictWriter {
         nodes: u32,
         shown: Digest,
         verdicts: &[Verdict],
-        ledger: Option<Ledger>,
+        ledger: Option<CostLedger>,
     ) -> Result<(), WriteError> {
         if !self.is_resumed {
             resume_contents(&self.run, &self.file)?;

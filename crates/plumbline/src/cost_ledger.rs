@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// there already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Ledger {
+pub struct CostLedger {
     /// Steps judged.
     pub verdicts: u64,
     /// Trajectories that were followed to their end.
@@ -59,7 +59,7 @@ impl std::ops::AddAssign for Split {
     }
 }
 
-impl std::ops::AddAssign for Ledger {
+impl std::ops::AddAssign for CostLedger {
     fn add_assign(&mut self, other: Self) {
         self.verdicts += other.verdicts;
         self.rollouts += other.rollouts;
