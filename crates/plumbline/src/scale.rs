@@ -64,6 +64,21 @@ pub const EPSILON: f64 = 0.8;
 const Z_90: f64 = 1.644_853_626_951_472_2;
 
 impl Rollouts {
+    /// Counts them by whether each succeeded.
+    pub fn of(successes: impl IntoIterator<Item = bool>) -> Self {
+        let mut rollouts = Self { sampled: 0, succeeded: 0 };
+        for success in successes {
+            rollouts.sampled += 1;
+            rollouts.succeeded += u32::from(success);
+        }
+        rollouts
+    }
+
+    /// The share that succeeded, 0 to 1; 0 without samples.
+    pub fn share(self) -> f64 {
+        f64::from(self.succeeded) / f64::from(self.sampled.max(1))
+    }
+
     /// The Wilson interval of the chance of success at 90 %; all of 0 to 1 without samples.
     pub fn interval(self) -> (f64, f64) {
         if self.sampled == 0 {

@@ -491,9 +491,7 @@ fn numbers(at: Place, k: u32) -> Range<u32> {
 }
 
 fn chance(rollouts: &[Rollout]) -> Rollouts {
-    let count = |count: usize| u32::try_from(count).expect("few enough to be made");
-    let succeeded = rollouts.iter().filter(|rollout| rollout.success).count();
-    Rollouts { sampled: count(rollouts.len()), succeeded: count(succeeded) }
+    Rollouts::of(rollouts.iter().map(|rollout| rollout.success))
 }
 
 /// After how many steps rollouts succeeded although none did from a step before.

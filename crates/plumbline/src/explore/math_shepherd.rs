@@ -40,9 +40,8 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
 pub(super) fn judged(chance: Rollouts) -> Judged {
     let Rollouts { sampled, succeeded } = chance;
     let any = (sampled > 0).then_some(succeeded > 0);
-    let soft = f64::from(succeeded) / f64::from(sampled.max(1));
     Judged {
-        value: json!({ "hard": any, "soft": any.map(|_| soft) }),
+        value: json!({ "hard": any, "soft": any.map(|_| chance.share()) }),
         reading: from_binary(any),
         reason: format!("{succeeded} of {sampled} completions from here are right"),
         evidence: vec![Evidence::Rollouts { sampled, succeeded }],

@@ -10,7 +10,11 @@
 
 mod explorer;
 
+mod search_tree;
+
+mod genprm;
 mod math_shepherd;
+mod mm_prm;
 mod omegaprm;
 
 use futures::future::BoxFuture;
@@ -23,7 +27,8 @@ use crate::{
 pub use explorer::{ExploreError, Explorer, Judged, Place, Rollout};
 
 /// Every method, in the order they are listed to users.
-pub const METHODS: &[Method] = &[math_shepherd::METHOD, omegaprm::METHOD];
+pub const METHODS: &[Method] =
+    &[math_shepherd::METHOD, omegaprm::METHOD, mm_prm::METHOD, genprm::METHOD];
 
 /// A way to judge steps by growing trees.
 #[derive(Debug)]
@@ -170,6 +175,22 @@ impl Settings {
     /// As the others: if the method has no such constant.
     fn rollouts(&self) -> u32 {
         self.constants.rollouts.expect("the method has this constant")
+    }
+
+    fn threshold(&self) -> f64 {
+        self.constants.threshold.expect("the method has this constant")
+    }
+
+    fn width(&self) -> u32 {
+        self.constants.width.expect("the method has this constant")
+    }
+
+    fn depth(&self) -> usize {
+        self.constants.depth.expect("the method has this constant") as usize
+    }
+
+    fn as_published(&self) -> bool {
+        self.constants.as_published.expect("the method has this constant")
     }
 
     fn rounds(&self) -> u32 {

@@ -51,44 +51,89 @@ struct Wrong {
 }
 
 async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
-    let settings = explorer.settings();
-    let mut pool = Vec::new();
-    let mut visits: BTreeMap<Place, u32> = BTreeMap::new();
-    evaluate(explorer, None, &mut pool).await?;
-    for _ in 0..settings.rounds() {
-        let Some(next) = select(&pool, &visits, settings.exploration()) else { break };
-        let wrong = pool.swap_remove(next);
-        *visits.entry(wrong.from).or_default() += 1;
-        bisect(explorer, &wrong, &mut pool).await?;
+    for (step, chance) in search(explorer, LENGTH).await? {
+        explorer.judge(step, judged(chance));
     }
     Ok(())
 }
 
-/// Completes a state, judges the step that leads to it, and adds its wrong completions to the
-/// pool if some are right.
-async fn evaluate(
+/// What the search found out about steps, in the order of their ids; what it did before its
+/// budget was used up.
+pub(super) async fn search(
     explorer: &mut Explorer<'_>,
-    at: Place,
-    pool: &mut Vec<Wrong>,
-) -> Result<Rollouts, ExploreError> {
-    let rollouts = explorer.rollouts(at, explorer.settings().rollouts()).await?;
-    let succeeded = rollouts.iter().filter(|rollout| rollout.success).count();
-    let chance = Rollouts {
-        sampled: u32::try_from(rollouts.len()).expect("no more than were asked for"),
-        succeeded: u32::try_from(succeeded).expect("no more than there are"),
-    };
-    if let Some(step) = at {
-        explorer.judge(step, judged(chance));
+    length: f64,
+) -> Result<BTreeMap<NodeId, Rollouts>, ExploreError> {
+    let mut search = Search { length, pool: vec![], chances: BTreeMap::new() };
+    match search.run(explorer).await {
+        Ok(()) | Err(ExploreError::Spent) => Ok(search.chances),
+        Err(error) => Err(error),
     }
-    if (1..rollouts.len()).contains(&succeeded) {
-        let share = succeeded as f64 / rollouts.len() as f64;
-        for rollout in rollouts.iter().filter(|rollout| !rollout.success) {
-            let steps = steps_after(explorer, at, rollout.leaf);
-            let length = steps.iter().map(|step| length_of(explorer, *step)).sum();
-            pool.push(Wrong { from: at, chance: share, steps, length });
+}
+
+struct Search {
+    /// The length by which a completion loses a tenth of its quality.
+    length: f64,
+    pool: Vec<Wrong>,
+    chances: BTreeMap<NodeId, Rollouts>,
+}
+
+impl Search {
+    async fn run(&mut self, explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
+        let settings = explorer.settings();
+        let mut visits: BTreeMap<Place, u32> = BTreeMap::new();
+        self.evaluate(explorer, None).await?;
+        for _ in 0..settings.rounds() {
+            let exploration = settings.exploration();
+            let next = select(&self.pool, &visits, exploration, self.length);
+            let Some(next) = next else { break };
+            let wrong = self.pool.swap_remove(next);
+            *visits.entry(wrong.from).or_default() += 1;
+            self.bisect(explorer, &wrong).await?;
         }
+        Ok(())
     }
-    Ok(chance)
+
+    /// Completes a state, and adds its wrong completions to the pool if some are right.
+    async fn evaluate(
+        &mut self,
+        explorer: &mut Explorer<'_>,
+        at: Place,
+    ) -> Result<Rollouts, ExploreError> {
+        let rollouts = explorer.rollouts(at, explorer.settings().rollouts()).await?;
+        let chance = Rollouts::of(rollouts.iter().map(|rollout| rollout.success));
+        let known = at.and_then(|step| self.chances.insert(step, chance));
+        if known.is_none() && (1..chance.sampled).contains(&chance.succeeded) {
+            for rollout in rollouts.iter().filter(|rollout| !rollout.success) {
+                let steps = steps_after(explorer, at, rollout.leaf);
+                let length = steps.iter().map(|step| length_of(explorer, *step)).sum();
+                self.pool.push(Wrong { from: at, chance: chance.share(), steps, length });
+            }
+        }
+        Ok(chance)
+    }
+
+    /// Finds the first step of a wrong completion after which no completion succeeds.
+    async fn bisect(
+        &mut self,
+        explorer: &mut Explorer<'_>,
+        wrong: &Wrong,
+    ) -> Result<(), ExploreError> {
+        // Completions succeed before the first step and not after the last, which is the end.
+        let (mut hopeful, mut hopeless) = (0, wrong.steps.len());
+        while hopeless - hopeful > 1 {
+            let middle = (hopeful + hopeless) / 2;
+            let chance = self.evaluate(explorer, Some(wrong.steps[middle - 1])).await?;
+            if chance.sampled == 0 {
+                return Ok(());
+            }
+            *if chance.succeeded > 0 { &mut hopeful } else { &mut hopeless } = middle;
+        }
+        if hopeless == wrong.steps.len() {
+            let end = wrong.steps[hopeless - 1];
+            self.chances.insert(end, Rollouts { sampled: 1, succeeded: 0 });
+        }
+        Ok(())
+    }
 }
 
 /// The steps of a completion from a place. Where another step leads to the same state, the
@@ -112,43 +157,23 @@ fn select(
     pool: &[Wrong],
     visits: &BTreeMap<Place, u32>,
     exploration: f64,
+    length: f64,
 ) -> Option<usize> {
     let all = f64::from(visits.values().sum::<u32>());
     let score = |wrong: &Wrong| {
         let visited = f64::from(visits.get(&wrong.from).copied().unwrap_or(0));
-        let quality = ALPHA.powf(1.0 - wrong.chance) * BETA.powf(wrong.length / LENGTH);
+        let quality = ALPHA.powf(1.0 - wrong.chance) * BETA.powf(wrong.length / length);
         quality + exploration * all.sqrt() / (1.0 + visited)
     };
     let scores: Vec<f64> = pool.iter().map(score).collect();
     (0..pool.len()).reduce(|best, it| if scores[it] > scores[best] { it } else { best })
 }
 
-/// Finds the first step of a wrong completion after which no completion succeeds.
-async fn bisect(
-    explorer: &mut Explorer<'_>,
-    wrong: &Wrong,
-    pool: &mut Vec<Wrong>,
-) -> Result<(), ExploreError> {
-    // Completions succeed before the first step and not after the last one, which is the end.
-    let (mut hopeful, mut hopeless) = (0, wrong.steps.len());
-    while hopeless - hopeful > 1 {
-        let middle = (hopeful + hopeless) / 2;
-        let chance = evaluate(explorer, Some(wrong.steps[middle - 1]), pool).await?;
-        *if chance.succeeded > 0 { &mut hopeful } else { &mut hopeless } = middle;
-    }
-    if hopeless == wrong.steps.len() {
-        let end = wrong.steps[hopeless - 1];
-        explorer.judge(end, judged(Rollouts { sampled: 1, succeeded: 0 }));
-    }
-    Ok(())
-}
-
 fn judged(chance: Rollouts) -> Judged {
     let Rollouts { sampled, succeeded } = chance;
-    let share = f64::from(succeeded) / f64::from(sampled.max(1));
     let hard = (sampled > 0).then_some(succeeded > 0);
     Judged {
-        value: json!({ "mc": hard.map(|_| share), "rollouts": sampled }),
+        value: json!({ "mc": hard.map(|_| chance.share()), "rollouts": sampled }),
         reading: from_binary(hard),
         reason: format!("{succeeded} of {sampled} completions from here are right"),
         evidence: vec![Evidence::Rollouts { sampled, succeeded }],
@@ -167,10 +192,10 @@ mod tests {
     fn a_short_completion_of_a_promising_state_comes_first() {
         // Q: 0.5^0.25 * 0.9^0.2 = 0.8234; 0.5^0.75 * 0.9^0.2 = 0.5822; 0.5^0.25 * 0.9^2 = 0.6811.
         let pool = [wrong(1, 0.25, 100.0), wrong(2, 0.75, 100.0), wrong(2, 0.75, 1000.0)];
-        assert_eq!(select(&pool, &BTreeMap::new(), 0.125), Some(1));
+        assert_eq!(select(&pool, &BTreeMap::new(), 0.125, LENGTH), Some(1));
         // After nine visits there: U is 0.125 * 3 / 10 = 0.0375 for it, 0.375 for the other.
         let visits = BTreeMap::from([(Some(NodeId(2)), 9)]);
-        assert_eq!(select(&pool, &visits, 0.125), Some(0));
-        assert_eq!(select(&[], &visits, 0.125), None);
+        assert_eq!(select(&pool, &visits, 0.125, LENGTH), Some(0));
+        assert_eq!(select(&[], &visits, 0.125, LENGTH), None);
     }
 }
