@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use plumbline::explore::{Constants, ExploreError, METHODS, Method, Settings};
 use plumbline::store::{RunHeader, RunWriter, VerdictWriter, read_verdicts};
 use plumbline::{
@@ -26,7 +27,7 @@ use crate::run::{
     CALL_CACHE_BYTES_MAX, default_out, dry_run, header, refuse_strange, steps_of,
     stop_on_interrupt, ungraded, ungrown,
 };
-use crate::settings::{Settings as RunSettings, nearest};
+use crate::settings::Settings as RunSettings;
 
 /// Trajectories of a task that are judged, unless `--samples` says otherwise.
 const SAMPLES: u32 = 4;
@@ -35,8 +36,8 @@ const SAMPLES: u32 = 4;
 pub(crate) struct ExploreArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// A method; repeat for several, which are run one after the other. `list` lists them.
-    #[arg(long = "method", value_name = "M", required = true)]
+    /// A method; repeat for several, which are run one after the other.
+    #[arg(long = "method", value_name = "M", required = true, value_parser = method_names())]
     pub(crate) methods: Vec<String>,
     /// Rollouts for an estimate.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -47,9 +48,9 @@ pub(crate) struct ExploreArgs {
     /// Steps of a path.
     #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) depth: Option<u32>,
-    /// Simulations, or searches.
+    /// Searches, or simulations.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub(crate) rounds: Option<u32>,
+    pub(crate) searches: Option<u32>,
     /// Where a judgement turns from bad to good.
     #[arg(long, value_name = "E")]
     pub(crate) threshold: Option<f64>,
@@ -73,13 +74,18 @@ pub(crate) struct ExploreArgs {
     pub(crate) judge: JudgeArgs,
 }
 
+fn method_names() -> PossibleValuesParser {
+    let value = |method: &Method| PossibleValue::new(method.name).help(method.summary);
+    PossibleValuesParser::new(METHODS.iter().map(value))
+}
+
 impl ExploreArgs {
     fn constants(&self) -> Constants {
         Constants {
             rollouts: self.rollouts,
             width: self.width,
             depth: self.depth,
-            rounds: self.rounds,
+            searches: self.searches,
             threshold: self.threshold,
             exploration: self.exploration,
             as_published: self.as_published.then_some(true),
@@ -192,24 +198,12 @@ pub(crate) async fn explore(args: &ExploreArgs, json: bool) -> Result<()> {
 /// The methods asked for, with their settings.
 fn methods(args: &ExploreArgs, samples: u32) -> Result<Vec<(&'static Method, Settings)>> {
     let method = |name: &String| {
-        let method = Method::find(name).ok_or_else(|| unknown_method(name))?;
+        let method = Method::find(name).expect("clap lets in what METHODS has");
         let constants = method.constants(&args.constants()).blame(Kind::Usage)?;
         let (tokens_max, calls_max) = (args.task_tokens_max, args.task_calls_max);
         Ok((method, Settings { samples, constants, tokens_max, calls_max }))
     };
     args.methods.iter().map(method).collect()
-}
-
-fn unknown_method(name: &str) -> Failure {
-    let near = nearest(name, METHODS.iter().map(|method| method.name));
-    let hint = near.map_or_else(String::new, |near| format!("did you mean {near:?}? "));
-    let list: Vec<String> = METHODS
-        .iter()
-        .map(|method| format!("\n  {:<18} {}", method.name, method.summary))
-        .collect();
-    let message =
-        format!("no method is called {name:?}; {hint}there are: {}", list.concat());
-    Failure::say(Kind::Usage, message)
 }
 
 /// The most messages that a method asks for at once from one prompt.

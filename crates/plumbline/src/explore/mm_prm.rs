@@ -20,7 +20,7 @@ pub(super) const METHOD: Method = Method {
     summary: "OmegaPRM's search, each step by the share of completions that succeed",
     constants: Constants {
         rollouts: Some(16),
-        rounds: Some(200),
+        searches: Some(200),
         exploration: Some(0.125),
         ..Constants::NONE
     },

@@ -64,7 +64,7 @@ pub struct Constants {
     /// Steps of a path.
     pub depth: Option<u32>,
     /// Simulations, searches.
-    pub rounds: Option<u32>,
+    pub searches: Option<u32>,
     /// Where a judgement turns from bad to good.
     pub threshold: Option<f64>,
     /// How much is explored rather than exploited.
@@ -78,7 +78,7 @@ impl Constants {
         rollouts: None,
         width: None,
         depth: None,
-        rounds: None,
+        searches: None,
         threshold: None,
         exploration: None,
         as_published: None,
@@ -193,8 +193,8 @@ impl Settings {
         self.constants.as_published.expect("the method has this constant")
     }
 
-    fn rounds(&self) -> u32 {
-        self.constants.rounds.expect("the method has this constant")
+    fn searches(&self) -> u32 {
+        self.constants.searches.expect("the method has this constant")
     }
 
     fn exploration(&self) -> f64 {

@@ -25,7 +25,7 @@ pub(super) const METHOD: Method = Method {
     summary: "the first error of wrong completions, by bisection",
     constants: Constants {
         rollouts: Some(8),
-        rounds: Some(100),
+        searches: Some(100),
         exploration: Some(0.125),
         ..Constants::NONE
     },
@@ -82,7 +82,7 @@ impl Search {
         let settings = explorer.settings();
         let mut visits: BTreeMap<Place, u32> = BTreeMap::new();
         self.evaluate(explorer, None).await?;
-        for _ in 0..settings.rounds() {
+        for _ in 0..settings.searches() {
             let exploration = settings.exploration();
             let next = select(&self.pool, &visits, exploration, self.length);
             let Some(next) = next else { break };

@@ -47,7 +47,10 @@ impl SearchTree {
 
     /// The way from the question to a place without children, at each place to the child of
     /// the highest score; of equals, to the first.
-    pub(super) fn descend(&self, score: impl Fn(&Visited, &Visited) -> f64) -> Vec<Place> {
+    pub(super) fn descend(
+        &self,
+        score: impl Fn(&Visited, &Visited) -> f64,
+    ) -> Vec<Place> {
         let mut path = vec![None];
         let mut here = &self.places[&None];
         while let Some(best) = here
