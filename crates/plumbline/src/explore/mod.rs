@@ -10,12 +10,21 @@
 
 mod explorer;
 
+/// What methods share that grow a tree level by level.
+mod breadth;
+/// What methods share that search a tree.
 mod search_tree;
 
+mod alphamath;
 mod genprm;
+mod groundedprm;
+mod hnc;
 mod math_shepherd;
 mod mm_prm;
 mod omegaprm;
+mod prorag;
+mod slate;
+mod treeps_rag;
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -27,8 +36,18 @@ use crate::{
 pub use explorer::{ExploreError, Explorer, Judged, Place, Rollout};
 
 /// Every method, in the order they are listed to users.
-pub const METHODS: &[Method] =
-    &[math_shepherd::METHOD, omegaprm::METHOD, mm_prm::METHOD, genprm::METHOD];
+pub const METHODS: &[Method] = &[
+    math_shepherd::METHOD,
+    omegaprm::METHOD,
+    mm_prm::METHOD,
+    genprm::METHOD,
+    groundedprm::METHOD,
+    treeps_rag::METHOD,
+    prorag::METHOD,
+    slate::METHOD,
+    alphamath::METHOD,
+    hnc::METHOD,
+];
 
 /// A way to judge steps by growing trees.
 #[derive(Debug)]
