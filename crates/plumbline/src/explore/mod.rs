@@ -25,6 +25,7 @@ mod omegaprm;
 mod prorag;
 mod slate;
 mod treeps_rag;
+mod vpr;
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,7 @@ pub const METHODS: &[Method] = &[
     slate::METHOD,
     alphamath::METHOD,
     hnc::METHOD,
+    vpr::METHOD,
 ];
 
 /// A way to judge steps by growing trees.
