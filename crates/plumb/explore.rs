@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use plumbline::explore::{Constants, ExploreError, METHODS, Method, Settings};
+use plumbline::explore::{Constants, ExploreError, METHODS, Method, Others, Settings};
 use plumbline::store::{RunHeader, RunWriter, VerdictWriter, read_verdicts};
 use plumbline::{
     CallCache, CostLedger, Digest, Environment, Event, Gold, Ground, GrowError, Meter,
@@ -29,7 +29,7 @@ use crate::run::{
     CALL_CACHE_BYTES_MAX, default_out, dry_run, header, refuse_strange, steps_of,
     stop_on_interrupt, ungraded, ungrown,
 };
-use crate::settings::Settings as RunSettings;
+use crate::settings::{PolicyChoice, Settings as RunSettings};
 
 /// Trajectories of a task that are judged, unless `--samples` says otherwise.
 const SAMPLES: u32 = 4;
@@ -90,6 +90,9 @@ pub(crate) struct ExploreArgs {
     pub(crate) verifiers: Vec<String>,
     #[command(flatten)]
     pub(crate) judge: JudgeArgs,
+    /// The second policy of methods that hold the likelihoods of two against each other.
+    #[arg(long, value_name = "P")]
+    pub(crate) reference: Option<String>,
 }
 
 fn method_names() -> PossibleValuesParser {
@@ -145,11 +148,18 @@ struct Exploration {
     environment: Arc<Environment>,
     policy: Arc<dyn Policy>,
     checks: Vec<Box<dyn Verifier>>,
+    reference: Option<Arc<dyn Policy>>,
     cache: CallCache,
     slots: Semaphore,
     stop: watch::Receiver<bool>,
     writer: RunWriter,
     settings: RunSettings,
+}
+
+impl Exploration {
+    fn others(&self) -> Others<'_> {
+        Others { checks: &self.checks, reference: self.reference.as_deref() }
+    }
 }
 
 pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> {
@@ -183,6 +193,7 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
     let mut choice = settings.policy();
     choice.samples = widest(&methods).max(settings.samples);
     let policy = catalog::policy(choice, json).await?;
+    let reference = reference(args, &settings, &methods, json).await?;
     let mut header = header(&args.run, &settings, &environment, policy.as_ref(), &tasks);
     header.settings["explore"] = true.into();
     let out = args.run.out.clone().unwrap_or_else(|| {
@@ -205,6 +216,7 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
         environment,
         policy,
         checks,
+        reference,
         cache: CallCache::new(CALL_CACHE_BYTES_MAX),
         slots: Semaphore::new(settings.concurrency as usize),
         stop,
@@ -274,6 +286,36 @@ async fn checks(
     Ok(verifiers)
 }
 
+/// The second policy, where a method needs one.
+async fn reference(
+    args: &ExploreArgs,
+    settings: &RunSettings,
+    methods: &[(&'static Method, Settings)],
+    json: bool,
+) -> Result<Option<Arc<dyn Policy>>> {
+    let needs = methods.iter().find(|(method, _)| method.reference);
+    match (needs, &args.reference) {
+        (Some(_), Some(name)) => {
+            let choice = PolicyChoice { name, ..settings.policy() };
+            Ok(Some(catalog::policy(choice, json).await?))
+        }
+        (Some((method, _)), None) => {
+            let message = format!(
+                "the method {} holds two policies against each other: --reference names the \
+                 other one",
+                method.name
+            );
+            Err(Failure::say(Kind::Usage, message))
+        }
+        (None, Some(_)) => {
+            let message =
+                "none of these methods takes a second policy: leave --reference out";
+            Err(Failure::say(Kind::Usage, message))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
 /// Opens the run's folder, and what it holds already.
 fn open(
     out: &std::path::Path,
@@ -325,10 +367,9 @@ impl Of<'_> {
         trees: &mut BTreeMap<TaskId, Tree>,
         json: bool,
     ) -> Result<MethodReport> {
-        let Exploration { checks, settings: run_settings, stop, .. } =
-            self.exploration.as_ref();
+        let Exploration { settings: run_settings, stop, .. } = self.exploration.as_ref();
         let began = Instant::now();
-        let verifier = self.method.id(self.settings, checks);
+        let verifier = self.method.id(self.settings, self.exploration.others());
         let mut writer = VerdictWriter::open(self.run, &verifier)?;
         let judged = read_verdicts(self.run, &verifier)?;
         let mut report = MethodReport::new(self.method, verifier);
@@ -419,7 +460,7 @@ async fn explore_one(
         retries: exploration.settings.retry_on_error,
     };
     let found = method
-        .explore(&ground, (&task.0, &task.1), tree, &exploration.checks, &settings)
+        .explore(&ground, (&task.0, &task.1), tree, exploration.others(), &settings)
         .await;
     let found = found.map(|(tree, verdicts, ledger)| {
         let seconds = began.elapsed().as_secs_f64();
@@ -443,6 +484,11 @@ fn unexplored(error: ExploreError) -> Failure {
             Failure::new(kind, error)
         }
         ExploreError::Act(error) => Failure::new(Kind::External, error),
+        ExploreError::Score(error @ PolicyError::Unscored { .. }) => {
+            Failure::new(Kind::Usage, error)
+        }
+        ExploreError::Score(error) => Failure::new(Kind::External, error),
+        error @ ExploreError::NoReference => Failure::new(Kind::Usage, error),
         error @ (ExploreError::Spent | ExploreError::Stopped) => {
             let message = format!("{error}; the same command goes on");
             Failure::say(Kind::External, message)

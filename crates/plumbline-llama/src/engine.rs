@@ -41,6 +41,9 @@ pub(crate) struct Request {
     pub(crate) seeds: Vec<u64>,
     /// Tokens of each message; at least one.
     pub(crate) tokens_max: u32,
+    /// The messages, where they are given and only their log-probabilities are wanted: one for
+    /// each seed, none longer than `tokens_max`, none empty.
+    pub(crate) given: Option<Vec<Vec<u32>>>,
     /// A message ends right after any of these.
     pub(crate) stops: &'static [&'static str],
     /// What a message must look like.
@@ -124,6 +127,8 @@ struct Branch {
     sequence: u32,
     random: ChaCha8Rng,
     follower: Option<Follower>,
+    /// The tokens it has to take.
+    given: Option<Vec<u32>>,
     stops: Stops,
     bytes: Vec<u8>,
     tokens: Vec<u32>,
@@ -279,6 +284,7 @@ impl Engine {
             sequence,
             random: ChaCha8Rng::seed_from_u64(request.seeds[index]),
             follower: follower.transpose().map_err(|error| error.to_string())?,
+            given: request.given.as_ref().map(|given| given[index].clone()),
             stops: Stops::new(request.stops),
             bytes: Vec::new(),
             tokens: Vec::new(),
@@ -353,7 +359,7 @@ impl Engine {
             {
                 job.failure = Some(message);
             }
-            count(&self.counters.sampled, 1);
+            count(&self.counters.sampled, usize::from(job.request.given.is_none()));
         }
         for job in jobs {
             self.settle(job);
@@ -366,7 +372,7 @@ impl Engine {
         logits: &[f32],
         request: &Request,
     ) -> Result<(), String> {
-        count(&self.counters.sampled, 1);
+        count(&self.counters.sampled, usize::from(request.given.is_none()));
         let mut chooser = Chooser {
             vocabulary: &self.vocabulary,
             sampling: &self.sampling,
@@ -486,6 +492,13 @@ impl Chooser<'_> {
         logits: &[f32],
         tokens_max: u32,
     ) -> Result<(), String> {
+        if let Some(given) = &branch.given {
+            let token = given[branch.tokens.len()];
+            branch.tokens.push(token);
+            branch.logprobs.push(sampler::log_probability(logits, token));
+            branch.end = (branch.tokens.len() == given.len()).then_some(0);
+            return Ok(());
+        }
         let allowed = branch.follower.as_mut().map(Follower::allowed);
         let allowed = allowed.transpose().map_err(|error| error.to_string())?;
         // One number a token, used or not: a message depends on its seed and prompt alone.

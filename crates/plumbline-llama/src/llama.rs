@@ -11,14 +11,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::Cache;
 use crate::context::{Context, Extent, LoadError};
-use crate::engine::{Counters, Engine, REQUESTS_MAX, Request};
+use crate::engine::{Counters, Engine, REQUESTS_MAX, Request, Sample};
 use crate::grammar::Grammars;
 use crate::model::{check_magic, digest_of};
 use crate::prompt;
 use crate::sampler::Scratch;
 use crate::seen::Seen;
 use crate::settings::LlamaSettings;
-use crate::vocabulary::Vocabulary;
+use crate::vocabulary::{Part, Vocabulary};
 
 /// Tokens of one batch: enough that reading prompts is bound by arithmetic.
 const BATCH_TOKENS_MAX: u32 = 512;
@@ -177,6 +177,19 @@ impl Llama {
     }
 }
 
+impl Llama {
+    async fn ask(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<Vec<Sample>, String>>,
+    ) -> Result<Vec<Sample>, PolicyError> {
+        let gone = || PolicyError::Model("the engine has stopped".into());
+        let requests = self.requests.as_ref().ok_or_else(gone)?;
+        requests.send(request).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?.map_err(PolicyError::Model)
+    }
+}
+
 /// Names what a proposal depends on; not what only makes it faster.
 fn id_of(settings: &LlamaSettings, model: Digest, context_tokens: u32) -> PolicyId {
     let stem = settings.model.file_stem().unwrap_or_default().to_string_lossy();
@@ -208,14 +221,12 @@ impl Policy for Llama {
             prompt: written.tokens.clone(),
             seeds: seeds.to_vec(),
             tokens_max: written.reply_tokens_max,
+            given: None,
             stops: prompt.protocol.stops(),
             grammar: self.constrain.then(|| prompt.grammar()),
             reply,
         };
-        let gone = || PolicyError::Model("the engine has stopped".into());
-        let requests = self.requests.as_ref().ok_or_else(gone)?;
-        requests.send(request).await.map_err(|_| gone())?;
-        let samples = answer.await.map_err(|_| gone())?.map_err(PolicyError::Model)?;
+        let samples = self.ask(request, answer).await?;
         let proposals = samples.into_iter().zip(seeds).map(|(sample, &seed)| {
             let action = prompt.protocol.parse(&sample.text).action;
             let tokens = Tokens {
@@ -228,6 +239,41 @@ impl Policy for Llama {
             Proposal { text: sample.text, action, seed, tokens: Some(tokens), elided }
         });
         Ok(proposals.collect())
+    }
+
+    async fn score(
+        &self,
+        prompt: &Prompt<'_>,
+        texts: &[&str],
+    ) -> Result<Vec<Vec<f32>>, PolicyError> {
+        let written = prompt::write(&self.vocabulary, prompt, self.context_tokens)?;
+        let mut given: Vec<Vec<u32>> = vec![vec![]; texts.len()];
+        for (text, tokens) in texts.iter().zip(&mut given) {
+            self.vocabulary.tokenise(&[Part::Said(text)], tokens);
+        }
+        let longest = given.iter().map(Vec::len).max().unwrap_or(0);
+        let is_empty = given.iter().any(Vec::is_empty);
+        if given.is_empty() || is_empty {
+            let each = if is_empty { "an empty text has no tokens" } else { "no text" };
+            return Err(PolicyError::Model(each.into()));
+        }
+        if written.tokens.len() + longest > self.context_tokens as usize {
+            let tokens = written.tokens.len();
+            let tokens_max = (self.context_tokens as usize).saturating_sub(longest);
+            return Err(PolicyError::Context { tokens, tokens_max });
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = Request {
+            prompt: written.tokens,
+            seeds: vec![0; given.len()],
+            tokens_max: u32::try_from(longest).expect("it fits the context"),
+            given: Some(given),
+            stops: &[],
+            grammar: None,
+            reply,
+        };
+        let samples = self.ask(request, answer).await?;
+        Ok(samples.into_iter().map(|sample| sample.logprobs).collect())
     }
 
     fn usage(&self) -> Usage {

@@ -51,6 +51,7 @@ fn a_real_model_proposes_steps() {
         full_contexts_lose_their_oldest_observations(&constrained).await;
         callers_share_the_engine(&constrained).await;
         drop(constrained);
+        given_messages_are_scored(&llama(WARM, false)).await;
         runs_repeat(&llama(WARM, false), &llama(WARM, false)).await;
         messages_end_where_they_must(&llama(GREEDY, false)).await;
     });
@@ -154,6 +155,32 @@ async fn steps_extend_each_other(llama: &Llama) {
             observed("The Bell Tower was built by Anna Okoro. <|im_end|>"),
         ));
     }
+}
+
+/// What the model says of a message it sampled is what it said when it did; a message of the
+/// same words in another order is less likely, and nothing is sampled.
+async fn given_messages_are_scored(llama: &Llama) {
+    let world = World::new();
+    let prompt = world.prompt("Who built the Bell Tower in Ferrant?", &[]);
+    let proposal = one(llama, &prompt, 3).await;
+    let tokens = proposal.tokens.expect("a local model tells its tokens");
+    let before = llama.usage().sampled;
+    let words: Vec<&str> = proposal.text.split(' ').rev().collect();
+    let shuffled = words.join(" ");
+    let scores = llama.score(&prompt, &[&proposal.text, &shuffled]).await;
+    let scores = scores.expect("the default model scores");
+    assert_eq!(llama.usage().sampled, before, "nothing is sampled");
+    // The end of the message is no part of its text.
+    assert!((0..=1).contains(&(tokens.logprobs.len() - scores[0].len())));
+    for (given, sampled) in scores[0].iter().zip(&tokens.logprobs) {
+        assert!((given - sampled).abs() < 0.05, "{scores:?} {:?}", tokens.logprobs);
+    }
+    let mean = |scores: &[f32]| scores.iter().sum::<f32>() / scores.len() as f32;
+    assert!(mean(&scores[1]) < mean(&scores[0]), "{scores:?}");
+    assert!(llama.score(&prompt, &[""]).await.is_err(), "no tokens");
+    let endless = "word ".repeat(3000);
+    let error = llama.score(&prompt, &[&endless]).await;
+    assert!(matches!(error, Err(PolicyError::Context { .. })), "{error:?}");
 }
 
 async fn swapped_steps_are_read_anew(llama: &Llama) {

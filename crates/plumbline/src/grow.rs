@@ -447,9 +447,9 @@ impl<'g> Grower<'g> {
             if attempt == self.ground.retries {
                 let boundary = match &error {
                     PolicyError::Endpoint(_) => Boundary::Endpoint,
-                    PolicyError::Model(_) | PolicyError::Context { .. } => {
-                        Boundary::Model
-                    }
+                    PolicyError::Model(_)
+                    | PolicyError::Context { .. }
+                    | PolicyError::Unscored { .. } => Boundary::Model,
                 };
                 let message = error.to_string();
                 return Outcome::Ended(Ending::Aborted { boundary, message });

@@ -102,6 +102,22 @@ pub trait Policy: Send + Sync {
         seeds: &[u64],
     ) -> Result<Vec<Proposal>, PolicyError>;
 
+    /// How likely it is to write each of some texts as its next message: the natural-log
+    /// probability of every token of each, as it divides the text into tokens, given the
+    /// prompt and the tokens before. Full softmax, before temperature, truncation and grammar;
+    /// one number a token, all of them finite.
+    ///
+    /// Servers answer for what they sampled themselves, if at all: the default says that there
+    /// is no such thing.
+    async fn score(
+        &self,
+        prompt: &Prompt<'_>,
+        texts: &[&str],
+    ) -> Result<Vec<Vec<f32>>, PolicyError> {
+        let _ = (prompt, texts);
+        Err(PolicyError::Unscored { policy: self.id().clone() })
+    }
+
     /// What it has read and sampled so far; zeros where the policy cannot tell.
     fn usage(&self) -> Usage {
         Usage::default()
@@ -143,6 +159,15 @@ pub enum PolicyError {
     /// A server we asked failed, after retries.
     #[error("endpoint: {0}")]
     Endpoint(String),
+    /// It cannot say how likely a text is.
+    #[error(
+        "policy {policy}: it gives no log-probabilities of a text it did not sample; use a \
+         local model, llama:MODEL"
+    )]
+    Unscored {
+        /// Which policy.
+        policy: PolicyId,
+    },
     /// The prompt does not fit the context, even with every old observation elided.
     #[error("context: the prompt takes {tokens} tokens of {tokens_max}")]
     Context {

@@ -9,12 +9,13 @@ use serde_json::Value;
 
 use super::Settings;
 use crate::grade::grade_answer;
+use crate::grow::prompt_of;
 use crate::scale::{Reading, Rollouts};
 use crate::verifier::label_nodes;
 use crate::{
     Action, Cost, CostLedger, Digest, Ending, Environment, Evidence, Gold, GradeError,
-    Ground, GrowError, NodeId, Shape, Sight, Start, StepLabel, Task, Tree, Verdict,
-    Verifier, VerifierError, VerifierId, View, branch,
+    Ground, GrowError, NodeId, Policy, Shape, Sight, Start, StepLabel, Task, Tree,
+    Verdict, Verifier, VerifierError, VerifierId, View, branch,
 };
 
 /// A place in a tree: after a step, or before the first one.
@@ -60,12 +61,36 @@ pub enum ExploreError {
     /// A step could not be executed again to go on from it.
     #[error(transparent)]
     Act(#[from] crate::ActError),
+    /// A policy could not say how likely a text is.
+    #[error(transparent)]
+    Score(#[from] crate::PolicyError),
+    /// The method needs a second policy.
+    #[error("the method holds two policies against each other: name the other one")]
+    NoReference,
     /// The budget is used up: what has been judged by then stands.
     #[error("the budget of the task is used up")]
     Spent,
     /// It was told to stop: nothing is to be concluded from what there is.
     #[error("interrupted")]
     Stopped,
+}
+
+/// Whom a method may ask besides the policy.
+#[derive(Clone, Copy)]
+pub struct Others<'g> {
+    /// Verifiers that judge single steps, for the methods that ask for that.
+    pub checks: &'g [Box<dyn Verifier>],
+    /// A second policy, for the methods that hold the likelihoods of two against each other.
+    pub reference: Option<&'g dyn Policy>,
+}
+
+/// Whose likelihoods are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scorer {
+    /// The policy that grows the tree.
+    Policy,
+    /// The other one.
+    Reference,
 }
 
 /// One task's tree in the hands of a method.
@@ -83,7 +108,7 @@ pub struct Explorer<'g> {
     ground: &'g Ground<'g>,
     task: &'g Task,
     gold: &'g Gold,
-    checks: &'g [Box<dyn Verifier>],
+    others: Others<'g>,
     settings: &'g Settings,
     tree: Tree,
     /// The first node that was not there when the method began.
@@ -100,20 +125,19 @@ pub struct Explorer<'g> {
 }
 
 impl<'g> Explorer<'g> {
-    /// A method's view of a tree. `checks` are the verifiers that judge single steps for the
-    /// methods that ask for that.
+    /// A method's view of a tree.
     pub fn new(
         ground: &'g Ground<'g>,
         (task, gold): (&'g Task, &'g Gold),
         tree: Tree,
-        checks: &'g [Box<dyn Verifier>],
+        others: Others<'g>,
         settings: &'g Settings,
     ) -> Self {
         let mut explorer = Self {
             ground,
             task,
             gold,
-            checks,
+            others,
             settings,
             own: tree.next_id(),
             tree,
@@ -273,7 +297,7 @@ impl<'g> Explorer<'g> {
             return Ok(*known);
         }
         let mut verdicts = Vec::new();
-        for verifier in self.checks {
+        for verifier in self.others.checks {
             let gold = Some(self.gold);
             verdicts.extend(
                 label_nodes(verifier.as_ref(), self.task, gold, &self.tree, &[node])
@@ -291,6 +315,26 @@ impl<'g> Explorer<'g> {
         let label = labels.get(&node).map(|labelled| labelled.label);
         self.labels.insert(node, label);
         Ok(label)
+    }
+
+    /// The natural-log probability of each token of a text, if a policy had written it after a
+    /// place. The policy divides the text into tokens its own way.
+    pub(super) async fn score(
+        &self,
+        who: Scorer,
+        at: Place,
+        text: &str,
+    ) -> Result<Vec<f32>, ExploreError> {
+        let policy = match who {
+            Scorer::Policy => self.ground.policy,
+            Scorer::Reference => {
+                self.others.reference.ok_or(ExploreError::NoReference)?
+            }
+        };
+        let path = self.tree.path_to(at);
+        let prompt = prompt_of(self.ground.environment, self.task, &path);
+        let scores = policy.score(&prompt, &[text]).await?;
+        Ok(scores.into_iter().next().expect("one list a text"))
     }
 
     /// Says something of a step. The last word on a step stands.

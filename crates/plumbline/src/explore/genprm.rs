@@ -23,6 +23,7 @@ pub(super) const METHOD: Method = Method {
     summary: "each step by the share of the chance before it that is left after it",
     constants: Constants { rollouts: Some(32), threshold: Some(0.8), ..Constants::NONE },
     checks: false,
+    reference: false,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

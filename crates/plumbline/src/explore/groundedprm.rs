@@ -48,6 +48,7 @@ pub(super) const METHOD: Method = Method {
         ..Constants::NONE
     },
     checks: true,
+    reference: false,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

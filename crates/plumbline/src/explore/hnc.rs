@@ -34,6 +34,7 @@ pub(super) const METHOD: Method = Method {
         ..Constants::NONE
     },
     checks: false,
+    reference: false,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -20,6 +20,7 @@ pub(super) const METHOD: Method = Method {
     summary: "each step by the share of completions from it that succeed",
     constants: Constants { rollouts: Some(8), ..Constants::NONE },
     checks: false,
+    reference: false,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -25,6 +25,7 @@ pub(super) const METHOD: Method = Method {
         ..Constants::NONE
     },
     checks: false,
+    reference: false,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

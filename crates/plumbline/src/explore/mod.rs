@@ -19,9 +19,12 @@ mod alphamath;
 mod genprm;
 mod groundedprm;
 mod hnc;
+mod istar;
 mod math_shepherd;
 mod mm_prm;
 mod omegaprm;
+mod p2s;
+mod prl;
 mod prorag;
 mod slate;
 mod treeps_rag;
@@ -31,10 +34,10 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CostLedger, Digest, Gold, Ground, Sight, Task, Tree, Verdict, Verifier, VerifierId,
+    CostLedger, Digest, Gold, Ground, Policy, Sight, Task, Tree, Verdict, VerifierId,
 };
 
-pub use explorer::{ExploreError, Explorer, Judged, Place, Rollout};
+pub use explorer::{ExploreError, Explorer, Judged, Others, Place, Rollout};
 
 /// Every method, in the order they are listed to users.
 pub const METHODS: &[Method] = &[
@@ -49,6 +52,9 @@ pub const METHODS: &[Method] = &[
     alphamath::METHOD,
     hnc::METHOD,
     vpr::METHOD,
+    p2s::METHOD,
+    istar::METHOD,
+    prl::METHOD,
 ];
 
 /// A way to judge steps by growing trees.
@@ -66,6 +72,8 @@ pub struct Method {
     pub constants: Constants,
     /// Whether it asks other verifiers about single steps.
     pub checks: bool,
+    /// Whether it holds a second policy against the first.
+    pub reference: bool,
     /// What its verdicts rest on.
     pub saw: Sight,
     run: for<'e> fn(&'e mut Explorer<'_>) -> BoxFuture<'e, Result<(), ExploreError>>,
@@ -155,14 +163,18 @@ impl Method {
 
     /// The name its verdicts carry: with a digest where constants are not the published ones,
     /// or where it rests on other verifiers.
-    pub fn id(&self, settings: &Settings, checks: &[Box<dyn Verifier>]) -> VerifierId {
-        let checks = if self.checks { checks } else { &[] };
+    pub fn id(&self, settings: &Settings, others: Others<'_>) -> VerifierId {
+        let checks = if self.checks { others.checks } else { &[] };
         let checks: Vec<&VerifierId> = checks.iter().map(|check| check.id()).collect();
+        let reference = others.reference.filter(|_| self.reference).map(Policy::id);
         let name = format!("{}@{}", self.name, self.version);
-        if settings.constants == self.constants && checks.is_empty() {
+        if settings.constants == self.constants
+            && checks.is_empty()
+            && reference.is_none()
+        {
             return VerifierId(name);
         }
-        let digest = Digest::of_json(&(settings.constants, checks));
+        let digest = Digest::of_json(&(settings.constants, checks, reference));
         VerifierId(format!("{name}+{}", digest.short()))
     }
 
@@ -173,11 +185,11 @@ impl Method {
         ground: &'g Ground<'g>,
         (task, gold): (&'g Task, &'g Gold),
         tree: Tree,
-        checks: &'g [Box<dyn Verifier>],
+        others: Others<'g>,
         settings: &'g Settings,
     ) -> Result<(Tree, Vec<Verdict>, CostLedger), ExploreError> {
-        let id = self.id(settings, checks);
-        let mut explorer = Explorer::new(ground, (task, gold), tree, checks, settings);
+        let id = self.id(settings, others);
+        let mut explorer = Explorer::new(ground, (task, gold), tree, others, settings);
         let done = (self.run)(&mut explorer).await;
         let spent = matches!(done, Err(ExploreError::Spent));
         if !spent {

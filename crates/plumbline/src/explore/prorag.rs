@@ -35,6 +35,7 @@ pub(super) const METHOD: Method = Method {
         ..Constants::NONE
     },
     checks: true,
+    reference: false,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -27,6 +27,7 @@ pub(super) const METHOD: Method = Method {
     summary: "next steps from one prefix, each judged against the others",
     constants: Constants { width: Some(5), depth: Some(4), ..Constants::NONE },
     checks: true,
+    reference: false,
     saw: Sight { gold: true, later: false, outcome: false },
     run: |explorer| explore(explorer).boxed(),
 };

@@ -26,6 +26,7 @@ pub(super) const METHOD: Method = Method {
     summary: "candidates at each state, scored by an oracle against each other",
     constants: Constants { width: Some(4), depth: Some(16), ..Constants::NONE },
     checks: true,
+    reference: false,
     saw: Sight { gold: true, later: false, outcome: false },
     run: |explorer| explore(explorer).boxed(),
 };
