@@ -1,4 +1,4 @@
-//! What keeps a program from becoming a tool.
+//! What keeps a program from becoming a tool or a verifier.
 
 use std::path::PathBuf;
 
@@ -48,7 +48,7 @@ pub enum ProcessError {
     },
 }
 
-fn heard(stderr: &str) -> String {
+pub(crate) fn heard(stderr: &str) -> String {
     match stderr.trim() {
         "" => String::new(),
         said => format!("; it wrote to standard error: {said}"),

@@ -165,7 +165,7 @@ async fn python_becomes_a_component_whose_state_forks() {
     };
     let bench = Bench::new();
     let path = bench.dir.path().join("notes.wasm");
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit");
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/tool.wit");
     run(Command::new(componentize)
         .current_dir(examples().join("notes-py"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
