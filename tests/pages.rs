@@ -63,3 +63,22 @@ fn the_page_of_components() {
         ),
     );
 }
+
+#[test]
+fn the_page_of_verifiers() {
+    run_page("A verifier", "");
+}
+
+#[test]
+fn the_page_of_verifiers_in_components() {
+    let Some(guests) = guests("verifiers in components") else { return };
+    let root = env!("CARGO_MANIFEST_DIR");
+    run_page(
+        "A verifier in a component",
+        &format!(
+            "cp {root}/crates/plumbline-wasm/wit/verifier.wit .\n\
+             cp {root}/examples/components/asked-before-py/app.py .\n\
+             pip() {{ true; }}\nexport PATH={guests}/bin:$PATH PYTHONDONTWRITEBYTECODE=1"
+        ),
+    );
+}

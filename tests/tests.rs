@@ -15,6 +15,8 @@ mod damage;
 mod episodes;
 /// Counterfactuals: a step replaced, left out, or shown otherwise.
 mod forks;
+/// Verifiers of other people's: asked, broken, and tried out.
+mod guests;
 /// Tools of MCP servers, and ours for MCP clients. Published servers are skipped where they
 /// are not installed.
 mod mcp;

@@ -129,7 +129,10 @@ pub use audit::{Audit, Ground as AuditGround, audit};
 pub use call_cache::CallCache;
 pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
 pub use compare::{Pair, Parting, SideBySide, side_by_side};
-pub use conformance::{Breach, Conformance, Promise, conformance};
+pub use conformance::{
+    Breach, Conformance, Exhibit, Promise, VerifierBreach, VerifierConformance,
+    VerifierPromise, conformance, exhibits, verifier_conformance,
+};
 pub use counterfactual::{Change, CounterfactualError, Prefix, Rest, Worth, prefix};
 pub use dependency::{Edge, Link, Place, confirms, dependencies};
 pub use digest::{Digest, DigestError};

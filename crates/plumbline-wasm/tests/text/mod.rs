@@ -93,3 +93,48 @@ const FRAME: &str = r#"
     (canon lift (core func $code "call") (memory (core memory $memory "memory"))
       (realloc (core func $memory "realloc")))))
 "#;
+
+/// A verifier that sees later steps, introduces itself as `fixed` and whose `judge` is this
+/// body: it returns where its answer lies. `$say` answers with the one below, a verdict on step
+/// 0; `$huge` with so many letters.
+pub(crate) fn verifier(body: &str) -> String {
+    VERIFIER.replace(";; BODY", body)
+}
+
+const VERIFIER: &str = r#"
+(component
+  (import "wasi:random/random@0.2.0" (instance $random
+    (export "get-random-u64" (func (result u64)))))
+  (core func $draw (canon lower (func $random "get-random-u64")))
+  (core module $code
+    (import "r" "draw" (func $draw (result i64)))
+    (memory (export "memory") 8)
+    (global $next (mut i32) (i32.const 100000))
+    (data (i32.const 1024) "{\22name\22:\22fixed\22,\22version\22:1,\22description\22:\22d\22,\22sees\22:[\22later\22]}")
+    (data (i32.const 2048) "{\22verdicts\22:[{\22node\22:0,\22label\22:\22bad\22,\22reason\22:\22r\22,\22evidence\22:[{\22type\22:\22step\22,\22node\22:0}]}]}")
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (local $at i32)
+      (local.set $at (global.get $next))
+      (global.set $next (i32.add (local.get $at) (local.get 3)))
+      (local.get $at))
+    (func $at (param $start i32) (param $bytes i32) (result i32)
+      (i32.store (i32.const 16) (local.get $start))
+      (i32.store (i32.const 20) (local.get $bytes))
+      (i32.const 16))
+    (func $say (result i32) (call $at (i32.const 2048) (i32.const 90)))
+    (func $huge (param $bytes i32) (result i32)
+      (memory.fill (i32.const 4096) (i32.const 97) (local.get $bytes))
+      (call $at (i32.const 4096) (local.get $bytes)))
+    (func $recurse (result i32) (i32.add (call $recurse) (i32.const 1)))
+    (func (export "describe") (result i32) (call $at (i32.const 1024) (i32.const 63)))
+    (func (export "judge") (param i32 i32) (result i32)
+      ;; BODY
+    ))
+  (core instance $code (instantiate $code
+    (with "r" (instance (export "draw" (func $draw))))))
+  (func (export "describe") (result string)
+    (canon lift (core func $code "describe") (memory (core memory $code "memory"))))
+  (func (export "judge") (param "question" string) (result string)
+    (canon lift (core func $code "judge") (memory (core memory $code "memory"))
+      (realloc (core func $code "realloc")))))
+"#;
