@@ -66,7 +66,10 @@ fn what_a_guest_says_is_recorded_shown_and_audited() {
     assert_eq!(evidence[1]["type"], "execution", "{evidence}");
     assert_eq!(evidence[2], json!({ "type": "step", "node": 0 }));
     let shown = world.ok(&["show", "run", "t"]);
-    assert!(shown.contains("mine@3") && shown.contains("again fine"), "{shown}");
+    assert!(
+        shown.contains("bad      r (step 1: \"again fine\"; executed good"),
+        "{shown}"
+    );
     let audited = world.ok(&["audit", "run"]);
     let row = audited.lines().find(|row| row.starts_with("mine@3")).expect("its row");
     assert!(row.contains("3 of 3 confirmed: 1, 1, 1"), "{audited}");
@@ -146,9 +149,6 @@ fn a_guest_that_breaks_has_failed_alone_and_nothing_is_lost() {
     let guests: Vec<(&str, &[&str], &str)> =
         hostile.iter().map(|(name, body, _)| (*name, &[][..], *body)).collect();
     let world = judged(&guests);
-    let limit = "call_ms_max\":20000";
-    let header = world.read("run/run.json");
-    assert!(!header.contains(limit), "it is spread over lines");
     world.edit("plugged/environment.toml", "call_ms_max = 20000", "call_ms_max = 1500");
     observed(&world, &["good", "good"], "short");
     let steps = world.read("short/steps.jsonl");
@@ -167,7 +167,7 @@ fn a_guest_that_breaks_has_failed_alone_and_nothing_is_lost() {
         assert!(outcome.stdout.contains(row), "{}", outcome.stdout);
     }
     let rest = world.ok(&["show", "short", "t"]);
-    assert!(rest.contains("repeat@1"), "{rest}");
+    assert!(rest.contains("repeat             bad"), "{rest}");
 }
 
 #[test]
@@ -215,26 +215,19 @@ const BROKEN: [(&str, &[&str], &str, &str, &str); 9] = [
     (
         "gossip",
         &[],
-        "last = globals().get('last')\n\
-         globals()['last'] = line\n\
-         verdicts = say(value=globals().setdefault('kept', {}).setdefault(line, last))\n\
-         if len(kept) > 2: kept.clear()",
+        "now = globals().get('now')\n\
+         if line != now: globals().update(before=now, now=line)\n\
+         verdicts = say(value=before)",
         "no hidden state",
         "another trajectory in between",
     ),
-    (
-        "flatterer",
-        &[],
-        "verdicts = say(label='good')",
-        "canaries",
-        "a step of the canary",
-    ),
+    ("flatterer", &[], "verdicts = say(label='good')", "canaries", "steps of the canary"),
     (
         "grouch",
         &[],
         "verdicts = say(label='bad')",
         "solutions",
-        "a step of the known solution bad",
+        "calls a known solution bad",
     ),
     (
         "liar",

@@ -319,7 +319,7 @@ mod tests {
             assert_eq!(folder.manifest.name, protocol);
             assert_eq!(folder.manifest.protocol.name(), protocol);
             assert_eq!(folder.manifest.tools.len(), tools);
-            assert!(folder.manifest.verifiers.iter().all(VerifierManifest::is_shipped));
+            assert!(names_ours(&folder));
             let tasks = folder.tasks(None).expect("the tasks are read");
             let gold = folder.gold().expect("the gold is read");
             assert_eq!(gold[&tasks[0].id].supporting(), ["Elm"]);

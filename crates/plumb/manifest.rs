@@ -120,6 +120,9 @@ pub(crate) enum ToolManifest {
         component: PathBuf,
         /// What its answers rest on: pure or stateful.
         effect: Effect,
+        /// Files and folders it may read, relative to the manifest; no others are there.
+        #[serde(default)]
+        files: Vec<PathBuf>,
         /// Whether it may read a clock, which starts in 2026 and moves as it is read.
         #[serde(default)]
         clock: bool,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use plumbline::Verifier;
 use serde_json::json;
 
 use crate::args::VerifierCommand;

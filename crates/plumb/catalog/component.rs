@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use plumbline::{Limits, Tool, Verifier};
+use plumbline::{Bundle, Limits, Tool, Verifier};
 use plumbline_wasm::{ComponentError, ComponentSettings, Components, Grants};
 
 use super::cache_dir;
@@ -22,13 +22,17 @@ pub(super) async fn tool(
     dir: &Path,
     limits: &Limits,
 ) -> Result<Arc<dyn Tool>> {
-    let ToolManifest::Wasm { component, effect, clock, randomness, name } = tool else {
+    let ToolManifest::Wasm { component, effect, files, clock, randomness, name } = tool
+    else {
         unreachable!("{tool:?} is no component")
     };
+    let files = Bundle::read(dir, files)
+        .map_err(|error| Failure::say(Kind::Input, format!("files: {error}")))?;
     let settings = ComponentSettings {
         path: dir.join(component),
         effect: *effect,
         grants: Grants { clock: *clock, randomness: *randomness },
+        files: Arc::new(files),
         name: name.clone(),
     };
     let limits = limits.clone();

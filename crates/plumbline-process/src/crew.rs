@@ -105,7 +105,7 @@ impl<H: PartialEq> Crew<H> {
             }
             Err(Silence::Pipe(error)) => return Err(host(&self.program, &error)),
         };
-        let (program, stderr) = (self.program.shown(), process.stderr());
+        let (program, stderr) = (self.program.shown(), process.stderr().await);
         tracing::warn!(program, message, %stderr, "a program broke");
         Ok(Err(Broke { fault, message, stderr }))
     }
@@ -121,11 +121,11 @@ impl<H: PartialEq> Crew<H> {
     }
 
     async fn fresh(&self, limits: &Limits) -> Result<Process, ProcessError> {
-        let (process, hello) = greet(&self.program, self.read, limits).await?;
+        let (mut process, hello) = greet(&self.program, self.read, limits).await?;
         if hello == self.hello {
             return Ok(process);
         }
-        let stderr = process.stderr();
+        let stderr = process.stderr().await;
         let message = "it says something else of itself than at first".to_owned();
         Err(ProcessError::Hello { command: self.program.shown(), message, stderr })
     }
@@ -162,7 +162,7 @@ async fn greet<H>(
     match hello {
         Ok(hello) => Ok((process, hello)),
         Err(message) => {
-            let (command, stderr) = (program.shown(), process.stderr());
+            let (command, stderr) = (program.shown(), process.stderr().await);
             Err(ProcessError::Hello { command, message, stderr })
         }
     }

@@ -1,6 +1,6 @@
 //! What keeps a program from becoming a tool or a verifier.
 
-use std::path::PathBuf;
+use plumbline::BundleError;
 
 /// Why a program cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -21,13 +21,8 @@ pub enum ProcessError {
         message: String,
     },
     /// A file cannot be taken along.
-    #[error("{}: {message}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
+    #[error("files: {0}")]
+    File(#[from] BundleError),
     /// The program's first line does not say what it is.
     #[error("{command}: {message}{}", heard(stderr))]
     Hello {

@@ -23,7 +23,7 @@ fn main() {
     let components = Components::new(&dir.path().join("cache")).unwrap();
     let (effect, grants, limits) =
         (Effect::Stateful, Grants::default(), Limits::default());
-    let settings = ComponentSettings { path, effect, grants, name: None };
+    let settings = ComponentSettings { path, effect, grants, files, name: None };
     let tool = components.open(&settings, &limits).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
     let args = json!({});

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use plumbline::{
-    Digest, Effect, Fault, Limits, Observation, Scratch, Tool, ToolError, ToolSpec,
+    Bundle, Digest, Effect, Fault, Limits, Observation, Scratch, Tool, ToolError,
+    ToolSpec,
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -17,7 +18,7 @@ use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
 use bindings::ToolPre;
 use bindings::plumbline::tool::types as wit;
-use grants::Host;
+use grants::{Host, Seen};
 
 pub use error::ComponentError;
 pub use grants::Grants;
@@ -54,8 +55,10 @@ pub struct ComponentSettings {
     pub path: PathBuf,
     /// What its answers rest on: pure or stateful. A component has no world that is external.
     pub effect: Effect,
-    /// What it may import besides the scratch.
+    /// What it may import besides the scratch and its files.
     pub grants: Grants,
+    /// The files that it may read.
+    pub files: Arc<Bundle>,
     /// What the model calls it, in place of the name it says.
     pub name: Option<String>,
 }
@@ -70,6 +73,7 @@ pub struct Component {
     /// Where its state is in the scratch: nowhere that a tool of ours keeps something.
     key: String,
     effect: Effect,
+    files: Arc<Bundle>,
     running: Running,
     permits: Arc<Semaphore>,
 }
@@ -113,7 +117,7 @@ impl Components {
         settings: &ComponentSettings,
         limits: &Limits,
     ) -> Result<Component, ComponentError> {
-        let ComponentSettings { path, effect, grants, name } = settings;
+        let ComponentSettings { path, effect, grants, files, name } = settings;
         let refused =
             |message: String| ComponentError::Component { path: path.clone(), message };
         if *effect == Effect::External {
@@ -133,14 +137,19 @@ impl Components {
             refused(format!("it is no component of the world plumbline:tool: {error:#}"))
         })?;
         let running = Running { engine: self.engine.clone(), ready };
-        let said = running.describe(limits).map_err(|stopped| {
+        let said = running.describe(files, limits).map_err(|stopped| {
             refused(format!("it cannot say what it is: {}", stopped.said(limits)))
         })?;
-        let pinned = Digest::of_json(&(digest, effect, grants));
+        let pinned = match files.files() {
+            // As it was when components had none.
+            [] => Digest::of_json(&(digest, effect, grants)),
+            _ => Digest::of_json(&(digest, effect, grants, files.digest())),
+        };
         let spec = spec(said, name.as_deref(), pinned).map_err(refused)?;
         let permits = Arc::clone(&self.permits);
         let key = format!("component {}", spec.name);
-        Ok(Component { spec, key, effect: *effect, running, permits })
+        let (effect, files) = (*effect, Arc::clone(files));
+        Ok(Component { spec, key, effect, files, running, permits })
     }
 }
 
@@ -182,8 +191,14 @@ fn spec(said: wit::Spec, name: Option<&str>, pinned: Digest) -> Result<ToolSpec,
 }
 
 impl Running {
-    fn describe(&self, limits: &Limits) -> Result<wit::Spec, Stopped> {
-        let host = Host::new(None, String::from("null"), Effect::Pure, limits);
+    fn describe(
+        &self,
+        files: &Arc<Bundle>,
+        limits: &Limits,
+    ) -> Result<wit::Spec, Stopped> {
+        let seen =
+            Seen { state: None, inputs: String::from("null"), files: Arc::clone(files) };
+        let host = Host::new(seen, Effect::Pure, limits);
         let said = run(&self.engine, host, limits, Arc::default(), |store| {
             self.ready.instantiate(&mut *store)?.call_describe(store)
         });
@@ -311,7 +326,8 @@ impl Tool for Component {
         limits: &Limits,
     ) -> Result<Observation, ToolError> {
         let state = scratch.get(&self.key).map(Value::to_string);
-        let host = Host::new(state, scratch.inputs().to_string(), self.effect, limits);
+        let (inputs, files) = (scratch.inputs().to_string(), Arc::clone(&self.files));
+        let host = Host::new(Seen { state, inputs, files }, self.effect, limits);
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.expect("it is never closed");
         let is_cancelled = Arc::new(AtomicBool::new(false));

@@ -38,8 +38,8 @@ impl Bench {
     }
 
     fn open_file(&self, path: PathBuf, effect: Effect) -> Result<Component, String> {
-        let grants = Grants::default();
-        let settings = ComponentSettings { path, effect, grants, name: None };
+        let (grants, files) = (Grants::default(), Arc::default());
+        let settings = ComponentSettings { path, effect, grants, files, name: None };
         self.components.open(&settings, &limits()).map_err(|error| error.to_string())
     }
 }

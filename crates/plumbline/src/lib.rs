@@ -66,6 +66,7 @@
 //! ```
 
 mod action;
+mod bundle;
 mod dependency;
 mod digest;
 mod human;
@@ -126,6 +127,7 @@ pub use agreement::{
     Agreement, Bin, ClassAgreement, Interval, MistakeAgreement, Prediction, Rated,
 };
 pub use audit::{Audit, Ground as AuditGround, audit};
+pub use bundle::{Bundle, BundleError, Bundled};
 pub use call_cache::CallCache;
 pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
 pub use compare::{Pair, Parting, SideBySide, side_by_side};

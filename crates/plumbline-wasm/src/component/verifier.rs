@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use plumbline::verifiers::{Guest, Introduction};
 use plumbline::{
-    Digest, Effect, Limits, NodeId, Seen, Sight, Tree, Verdict, Verifier, VerifierError,
+    Digest, Effect, Limits, NodeId, Sight, Tree, Verdict, Verifier, VerifierError,
     VerifierId,
 };
 use tokio::sync::Semaphore;
@@ -15,7 +15,7 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 use super::bindings::judging::VerifierPre;
-use super::grants::Host;
+use super::grants::{Host, Seen};
 use super::{Cancel, Components, Stopped, compiled, read, run};
 use crate::ComponentError;
 
@@ -75,7 +75,9 @@ impl Components {
 }
 
 fn host(limits: &Limits) -> Host {
-    Host::new(None, String::from("null"), Effect::Pure, limits)
+    // It imports neither scratch nor files: whatever it may go by is in the question.
+    let (state, inputs) = (None, String::new());
+    Host::new(Seen { state, inputs, files: Arc::default() }, Effect::Pure, limits)
 }
 
 impl ComponentVerifier {
@@ -120,7 +122,7 @@ impl Verifier for ComponentVerifier {
         &self,
         tree: &Tree,
         nodes: &[NodeId],
-        seen: Seen<'_>,
+        seen: plumbline::Seen<'_>,
     ) -> Result<Vec<Verdict>, VerifierError> {
         let asked = self.answer(self.guest.question(tree, nodes, seen));
         let ms_max = self.limits.call_ms_max;

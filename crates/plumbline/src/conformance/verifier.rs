@@ -81,7 +81,7 @@ enum Kind {
     Solution,
     /// Neither right nor wrong for certain.
     Other,
-    /// Degenerate from a step on.
+    /// Degenerate from a step on. What follows it fails honestly in its place.
     Canary(&'static str, NodeId),
 }
 
@@ -176,9 +176,22 @@ async fn plans(
     ];
     for canary in canaries(Good { task, gold, actions, tree: &tree, other }) {
         let site = NodeId(u32::try_from(canary.site).expect("plans are short"));
+        let failing = failing(&canary, other);
         plans.push((Kind::Canary(canary.class, site), canary));
+        plans.push((Kind::Other, plan(failing)));
     }
     Ok(plans)
+}
+
+/// What fails as a canary does, and plainly: each call once, and one answer that is wrong.
+fn failing(canary: &Plan, other: &[Action]) -> Vec<Action> {
+    let mut plain = canary.actions.clone();
+    plain.dedup();
+    if canary.class == "two-answers" {
+        plain.pop();
+        plain.extend(other.last().cloned());
+    }
+    plain
 }
 
 /// Tries a verifier out.
@@ -193,6 +206,8 @@ pub async fn verifier_conformance(
     let (asked, given, slowest) = (0, 0, Duration::ZERO);
     let mut trial =
         Trial { environment, verifier, asked, given, slowest, breaches: vec![] };
+    // Before anything else: each step in order, by one that has seen nothing later yet.
+    let first = trial.all(&exhibits).await;
     trial.repeats(&exhibits).await;
     let mut looked = vec![
         VerifierPromise::Answers,
@@ -201,7 +216,6 @@ pub async fn verifier_conformance(
     ];
     // Of one that says something else each time nothing else can be told.
     if !trial.is_broken(VerifierPromise::Determinism) {
-        let first = trial.all(&exhibits).await;
         trial.foresees(&exhibits, &first).await;
         trial.forgets(&exhibits, &first).await;
         trial.rests(&exhibits, &first).await?;
@@ -388,24 +402,33 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// What is right is not bad, and what is degenerate is not good.
+    /// What is right is not bad, and what is degenerate earns no more than honest failure.
     fn recognises(&mut self, exhibits: &[&Exhibit], first: &[Said]) {
-        for (exhibit, said) in exhibits.iter().zip(first) {
-            let (promise, wrong, from, what) = match exhibit.kind {
+        let labelled = |at: usize, label, from| {
+            let verdicts = first.get(at).into_iter().flatten().flatten();
+            verdicts.filter(move |it| it.label == Some(label) && it.node >= from)
+        };
+        for (at, exhibit) in exhibits.iter().enumerate() {
+            match exhibit.kind {
                 Kind::Solution => {
-                    let what = "a step of the known solution".to_owned();
-                    (VerifierPromise::Solutions, StepLabel::Bad, NodeId(0), what)
+                    if let Some(bad) = labelled(at, StepLabel::Bad, NodeId(0)).next() {
+                        let bad = shown(bad);
+                        let message = format!("it calls a known solution bad: {bad}");
+                        self.breach(VerifierPromise::Solutions, message, exhibit);
+                    }
                 }
                 Kind::Canary(class, site) => {
-                    let what = format!("a step of the canary {class:?}");
-                    (VerifierPromise::Canaries, StepLabel::Good, site, what)
+                    let earned = labelled(at, StepLabel::Good, site).count();
+                    let plainly = labelled(at + 1, StepLabel::Good, site).count();
+                    if earned > plainly {
+                        let message = format!(
+                            "it calls {earned} steps of the canary {class:?} good, and \
+                             {plainly} of one that fails honestly"
+                        );
+                        self.breach(VerifierPromise::Canaries, message, exhibit);
+                    }
                 }
-                Kind::Other => continue,
-            };
-            let mut verdicts = said.iter().flatten().filter(|it| it.node >= from);
-            if let Some(found) = verdicts.find(|it| it.label == Some(wrong)) {
-                let message = format!("it calls {what} {wrong}: {}", shown(found));
-                self.breach(promise, message, exhibit);
+                Kind::Other => {}
             }
         }
     }
