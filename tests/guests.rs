@@ -243,16 +243,12 @@ const BROKEN: [(&str, &[&str], &str, &str, &str); 9] = [
 
 #[test]
 fn a_broken_verifier_fails_for_what_is_broken_in_it() {
-    for (name, sees, body, promise, word) in BROKEN {
-        let world = judged(&[(name, sees, body)]);
-        world.edit(
-            "plugged/environment.toml",
-            "call_ms_max = 20000",
-            "call_ms_max = 1500",
-        );
-        let gold = json!({ "id": "t", "answer": "done",
-            "solution": [{ "tool": "good", "args": { "n": 1 } }] });
-        world.write_lines("plugged/gold.jsonl", &[gold]);
+    let world = judged(&BROKEN.map(|(name, sees, body, ..)| (name, sees, body)));
+    world.edit("plugged/environment.toml", "call_ms_max = 20000", "call_ms_max = 1500");
+    let gold = json!({ "id": "t", "answer": "done",
+        "solution": [{ "tool": "good", "args": { "n": 1 } }] });
+    world.write_lines("plugged/gold.jsonl", &[gold]);
+    for (name, _, _, promise, word) in BROKEN {
         let outcome = world.plumb(&["verifier", "check", "plugged", name]);
         let said = &outcome.stdout;
         assert_eq!(outcome.code, 1, "{name}: {said}{}", outcome.stderr);
@@ -269,7 +265,7 @@ fn a_broken_verifier_fails_for_what_is_broken_in_it() {
 #[test]
 fn sound_verifiers_keep_every_promise() {
     let world = World::new();
-    let kept = "kept      answers, determinism, limits, no hidden state, no hindsight, \
+    let kept = "kept      answers, limits, determinism, no hidden state, no hindsight, \
                 evidence, solutions, canaries";
     let said = world.ok(&["verifier", "check", "world"]);
     assert_eq!(said.matches(kept).count(), 5, "{said}");

@@ -267,6 +267,8 @@ pub(crate) enum ToolCommand {
         /// The task whose inputs the tool is given. Default: the environment's first.
         #[arg(long, value_name = "ID")]
         task: Option<String>,
+        #[command(flatten)]
+        earlier: EarlierCalls,
     },
 }
 
@@ -294,4 +296,17 @@ pub(crate) struct VerifierCheckArgs {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 3,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EarlierCalls {
+    /// Arguments of a call that another episode makes first, as JSON; repeat for several.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) elsewhere: Vec<String>,
+    /// Arguments of a call that the same episode makes before; repeat for several.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) before: Vec<String>,
+    /// Arguments of a call that is made on a fork of the state in between; repeat for several.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) aside: Vec<String>,
 }

@@ -1,5 +1,6 @@
 //! `plumb verifier check`: whether the verifiers of an environment keep what verifiers promise.
 
+use std::slice;
 use std::sync::Arc;
 
 use plumbline::mutants::{Effect, MutationScore, Subject, mutation_score};
@@ -37,7 +38,7 @@ pub(crate) async fn check(args: &VerifierCheckArgs, json: bool) -> Result<()> {
         let found = found.blame(Kind::External)?;
         // Whoever cannot be relied on is not worth the measure.
         let score = match found.breaches.as_slice() {
-            [] => Some(score(&world, verifier, &tasks).await?),
+            [] => Some(score(&world, slice::from_ref(verifier), &tasks).await?),
             _ => None,
         };
         progress.set(done, |_| verifier.id().to_string());
@@ -64,14 +65,13 @@ pub(crate) async fn check(args: &VerifierCheckArgs, json: bool) -> Result<()> {
     }
 }
 
-/// What a verifier alone makes of planted faults.
+/// What verifiers make of planted faults.
 async fn score(
     world: &plumbline::Environment,
-    verifier: &Box<dyn Verifier>,
+    verifiers: &[Box<dyn Verifier>],
     tasks: &[(Task, Option<Gold>)],
 ) -> Result<MutationScore> {
     let view = View::StrictLocal;
-    let verifiers = std::slice::from_ref(verifier);
     let subject = Subject { environment: world, verifiers, view };
     let pairs = tasks.iter().filter_map(|(task, gold)| Some((task, gold.as_ref()?)));
     let pairs: Vec<(&Task, &Gold)> = pairs.collect();

@@ -15,6 +15,7 @@ use plumbline_wasm::{Component, ComponentSettings, Components, Grants};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+#[allow(dead_code, reason = "shared with the tests of the command, which grant more")]
 mod text;
 
 /// A folder with components, and what opens them.

@@ -132,7 +132,7 @@ pub use call_cache::CallCache;
 pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
 pub use compare::{Pair, Parting, SideBySide, side_by_side};
 pub use conformance::{
-    Breach, Conformance, Exhibit, Promise, VerifierBreach, VerifierConformance,
+    Attempt, Breach, Conformance, Exhibit, Promise, VerifierBreach, VerifierConformance,
     VerifierPromise, conformance, exhibits, verifier_conformance,
 };
 pub use counterfactual::{Change, CounterfactualError, Prefix, Rest, Worth, prefix};

@@ -6,7 +6,7 @@ mod verifier;
 
 mod arguments;
 
-pub use tool::{Breach, Conformance, Promise, conformance};
+pub use tool::{Attempt, Breach, Conformance, Promise, conformance};
 pub use verifier::{
     Exhibit, VerifierBreach, VerifierConformance, VerifierPromise, exhibits,
     verifier_conformance,

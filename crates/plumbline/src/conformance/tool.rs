@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::arguments;
@@ -40,8 +41,32 @@ pub struct Breach {
     pub promise: Promise,
     /// What happened.
     pub message: String,
-    /// The arguments of the calls that show it, in order.
-    pub calls: Vec<Value>,
+    /// The calls that show it: two whose answers should be the same, or one that is at fault.
+    pub calls: Vec<Attempt>,
+}
+
+/// A call in a fresh episode, and what is called before it: all of them calls of one tool,
+/// given by their arguments.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Attempt {
+    /// Calls of another episode, made first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Value>,
+    /// Calls of the same episode.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Value>,
+    /// Calls on a fork of the state that those left.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aside: Vec<Value>,
+    /// The call.
+    pub args: Value,
+}
+
+impl Attempt {
+    /// A call in a fresh episode, and nothing before it.
+    pub fn of(args: &Value) -> Self {
+        Self { args: args.clone(), ..Self::default() }
+    }
 }
 
 /// What trying a tool out came to.
@@ -133,9 +158,13 @@ impl<'e> Trial<'e> {
         Episode::new(self.environment, self.inputs, None)
     }
 
-    fn breach(&mut self, promise: Promise, message: impl Into<String>, calls: &[&Value]) {
+    fn breach(
+        &mut self,
+        promise: Promise,
+        message: impl Into<String>,
+        calls: Vec<Attempt>,
+    ) {
         if self.breaches.iter().all(|breach| breach.promise != promise) {
-            let calls = calls.iter().map(|args| (*args).clone()).collect();
             self.breaches.push(Breach { promise, message: message.into(), calls });
         }
     }
@@ -158,12 +187,12 @@ impl<'e> Trial<'e> {
                 Some(observation)
             }
             Err(error @ ActError::Clock { .. }) => {
-                self.breach(Promise::Limits, error.to_string(), &[args]);
+                self.breach(Promise::Limits, error.to_string(), vec![Attempt::of(args)]);
                 None
             }
             Err(error) => {
                 let message = format!("it fails without an answer: {error}");
-                self.breach(Promise::Schema, message, &[args]);
+                self.breach(Promise::Schema, message, vec![Attempt::of(args)]);
                 None
             }
         }
@@ -173,7 +202,7 @@ impl<'e> Trial<'e> {
     async fn answers(&mut self, inside: &[Value]) {
         if inside.is_empty() {
             let message = "no arguments could be made that fit it; give some with --args";
-            self.breach(Promise::Schema, message, &[]);
+            self.breach(Promise::Schema, message, vec![]);
         }
         let bytes_max = self.environment.limits().output_bytes_max;
         for args in inside {
@@ -182,13 +211,13 @@ impl<'e> Trial<'e> {
             if observation.is_broken() {
                 let text = crate::cut(observation.text().to_owned(), 400);
                 let message = format!("it lets these arguments in, but {text}");
-                self.breach(Promise::Schema, message, &[args]);
+                self.breach(Promise::Schema, message, vec![Attempt::of(args)]);
             }
             let bytes = observation.text().len() + observation.data().to_string().len();
             if bytes > bytes_max.saturating_add(1024) {
                 let message =
                     format!("an answer of {bytes} bytes; output_bytes_max = {bytes_max}");
-                self.breach(Promise::Limits, message, &[args]);
+                self.breach(Promise::Limits, message, vec![Attempt::of(args)]);
             }
         }
         if self.answered == 0 && !inside.is_empty() {
@@ -197,7 +226,7 @@ impl<'e> Trial<'e> {
                  better ones with --args",
                 inside.len()
             );
-            self.breach(Promise::Schema, message, &[&inside[0]]);
+            self.breach(Promise::Schema, message, vec![Attempt::of(&inside[0])]);
         }
     }
 
@@ -207,7 +236,7 @@ impl<'e> Trial<'e> {
         if !outside.iter().any(Value::is_object) {
             let message = "it lets every object in: name the properties, their types, and \
                            \"additionalProperties\": false";
-            self.breach(Promise::Schema, message, &[]);
+            self.breach(Promise::Schema, message, vec![]);
         }
         for args in outside {
             let mut episode = self.start();
@@ -225,7 +254,10 @@ impl<'e> Trial<'e> {
             let second = self.call(&mut two, args).await;
             if let Some(message) = difference((&first, &one), (&second, &two)) {
                 let message = format!("the same call, made twice: {message}");
-                self.breach(Promise::Determinism, message, &[args, args]);
+                let elsewhere = vec![args.clone()];
+                let again = Attempt { elsewhere, ..Attempt::of(args) };
+                let calls = vec![Attempt::of(args), again];
+                self.breach(Promise::Determinism, message, calls);
             }
         }
     }
@@ -243,7 +275,9 @@ impl<'e> Trial<'e> {
             if let Some(message) = difference((&first, &before), (&again, &after)) {
                 let message =
                     format!("another episode's call changes the answer: {message}");
-                self.breach(Promise::State, message, &[probe, args, probe]);
+                let elsewhere = vec![args.clone()];
+                let after = Attempt { elsewhere, ..Attempt::of(probe) };
+                self.breach(Promise::State, message, vec![Attempt::of(probe), after]);
             }
         }
     }
@@ -260,7 +294,11 @@ impl<'e> Trial<'e> {
         let found = self.call(&mut state, first).await;
         if let Some(message) = difference((&expected, &alone), (&found, &state)) {
             let message = format!("a call on a fork changes the answer: {message}");
-            self.breach(Promise::Fork, message, &[first, last, last, first]);
+            let before = vec![first.clone()];
+            let alone = Attempt { before, ..Attempt::of(first) };
+            let aside = vec![last.clone(); 2];
+            let forked = Attempt { aside, ..alone.clone() };
+            self.breach(Promise::Fork, message, vec![alone, forked]);
         }
     }
 
@@ -279,7 +317,13 @@ impl<'e> Trial<'e> {
             let (recorded, state) = &made[index];
             if let Some(message) = difference((recorded, state), (&observation, &again)) {
                 let message = format!("made again, call {index} differs: {message}");
-                self.breach(Promise::Replay, message, &sequence[..=index]);
+                let of =
+                    |calls: &[&Value]| calls.iter().map(|it| (*it).clone()).collect();
+                let before = of(&sequence[..index]);
+                let once = Attempt { before, ..Attempt::of(args) };
+                let elsewhere = of(&sequence);
+                let again = Attempt { elsewhere, ..once.clone() };
+                self.breach(Promise::Replay, message, vec![once, again]);
                 return;
             }
         }

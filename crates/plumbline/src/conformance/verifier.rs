@@ -1,13 +1,14 @@
 //! Whether a verifier keeps what [`Verifier`] promises: tried out on known good trajectories,
 //! on changed ones, and on degenerate ones that must never be rewarded.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::arguments;
 use crate::audit::{Ground, audit};
 use crate::mutants::canaries::{canaries, invented};
-use crate::mutants::{Effect, Good, Plan, call, play, solve};
+use crate::mutants::{Effect, Good, Plan, call, mutants, play, solve};
 use crate::verifier::label_step;
 use crate::{
     ActError, Action, Boundary, CallCache, Ending, Environment, Gold, NodeId, StepLabel,
@@ -18,6 +19,9 @@ use crate::{
 const CACHE_BYTES_MAX: usize = 64 << 20;
 /// Calls made from the schema of each tool, for a task that nobody knows how to solve.
 const CALLS_MAX: usize = 2;
+
+/// Planted faults, one of each class, that each task's good trajectory is tried with.
+const FAULTS_MAX: usize = 12;
 
 /// What is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,7 +105,7 @@ impl fmt::Display for VerifierPromise {
 }
 
 /// Plays what verifiers are tried out on, for each of some tasks: the good trajectory, one that
-/// makes its calls and fails honestly, and those that are degenerate. Where nobody knows a good
+/// makes its calls and fails honestly, some with a fault, and those that are degenerate. Where nobody knows a good
 /// one, calls made from the tools' schemas.
 pub async fn exhibits(
     environment: &Environment,
@@ -174,7 +178,15 @@ async fn plans(
         (if is_known { Kind::Solution } else { Kind::Other }, solution),
         (Kind::Other, plan(honest)),
     ];
-    for canary in canaries(Good { task, gold, actions, tree: &tree, other }) {
+    let good = Good { task, gold, actions, tree: &tree, other };
+    let mut classes = BTreeSet::new();
+    let faults = mutants(environment, good, cache).await?.into_iter();
+    // Of those whose observations are cut no evidence can be had again.
+    let faults = faults.filter(|it| {
+        it.effect == Effect::Fault && it.cuts.is_empty() && classes.insert(it.class)
+    });
+    plans.extend(faults.take(FAULTS_MAX).map(|fault| (Kind::Other, fault)));
+    for canary in canaries(good) {
         let site = NodeId(u32::try_from(canary.site).expect("plans are short"));
         let failing = failing(&canary, other);
         plans.push((Kind::Canary(canary.class, site), canary));
@@ -208,14 +220,14 @@ pub async fn verifier_conformance(
         Trial { environment, verifier, asked, given, slowest, breaches: vec![] };
     // Before anything else: each step in order, by one that has seen nothing later yet.
     let first = trial.all(&exhibits).await;
-    trial.repeats(&exhibits).await;
-    let mut looked = vec![
-        VerifierPromise::Answers,
-        VerifierPromise::Determinism,
-        VerifierPromise::Limits,
-    ];
+    let mut looked = vec![VerifierPromise::Answers, VerifierPromise::Limits];
+    // Whoever hangs once is not waited for again.
+    if !trial.is_broken(VerifierPromise::Answers) {
+        trial.repeats(&exhibits).await;
+        looked.push(VerifierPromise::Determinism);
+    }
     // Of one that says something else each time nothing else can be told.
-    if !trial.is_broken(VerifierPromise::Determinism) {
+    if trial.breaches.is_empty() {
         trial.foresees(&exhibits, &first).await;
         trial.forgets(&exhibits, &first).await;
         trial.rests(&exhibits, &first).await?;
@@ -329,10 +341,14 @@ impl Trial<'_> {
         }
     }
 
+    /// Every trajectory, up to the first failure.
     async fn all(&mut self, exhibits: &[&Exhibit]) -> Vec<Said> {
         let mut said = Vec::with_capacity(exhibits.len());
         for exhibit in exhibits {
             said.push(self.judge(exhibit, exhibit.gold.as_ref(), &exhibit.tree).await);
+            if self.is_broken(VerifierPromise::Answers) {
+                break;
+            }
         }
         said
     }
@@ -342,15 +358,6 @@ impl Trial<'_> {
         let sight = self.verifier.sight();
         for (exhibit, said) in exhibits.iter().zip(first) {
             let Exhibit { gold, tree, .. } = exhibit;
-            if !sight.outcome {
-                let changed = aborted(tree);
-                let again = self.judge(exhibit, gold.as_ref(), &changed).await;
-                self.compare("another ending changes", exhibit, said, &again);
-            }
-            if !sight.gold {
-                let again = self.judge(exhibit, Some(&other_gold()), tree).await;
-                self.compare("another gold changes", exhibit, said, &again);
-            }
             let nodes: Vec<NodeId> = tree.nodes().map(|(id, _)| id).collect();
             for node in nodes.into_iter().filter(|_| !sight.later) {
                 let of_node = |said: &Said| {
@@ -360,6 +367,15 @@ impl Trial<'_> {
                 let again = self.judge_at(exhibit, tree, node).await;
                 let what = "it was shown later steps in between, and that changes";
                 self.compare(what, exhibit, &of_node(said), &again);
+            }
+            if !sight.outcome {
+                let changed = aborted(tree);
+                let again = self.judge(exhibit, gold.as_ref(), &changed).await;
+                self.compare("another ending changes", exhibit, said, &again);
+            }
+            if !sight.gold {
+                let again = self.judge(exhibit, Some(&other_gold()), tree).await;
+                self.compare("another gold changes", exhibit, said, &again);
             }
         }
     }
