@@ -104,6 +104,26 @@ fn a_broken_tool_fails_for_what_is_broken_in_it() {
 }
 
 #[test]
+fn what_is_printed_shows_the_breach_when_it_is_pasted() {
+    for wanted in ["counter", "gossip", "sharer"] {
+        let (name, effect, body, promise, _) =
+            BROKEN.into_iter().find(|it| it.0 == wanted).expect("it is listed");
+        let world = world(name, effect, body);
+        let said = world.plumb(&["tool", "check", "plugged"]).stdout;
+        let (_, after) = said.split_once(&format!("BROKEN    {promise}")).expect(name);
+        let mut commands = after.lines().skip(1).map(str::trim);
+        let mut pasted = || {
+            let command = commands.next().expect("two commands");
+            assert!(command.starts_with("plumb tool call "), "{name}: {said}");
+            world.shell(command)
+        };
+        let (one, two) = (pasted(), pasted());
+        assert_eq!((one.code, two.code), (0, 0), "{name}: {}{}", one.stderr, two.stderr);
+        assert_ne!(one.stdout, two.stdout, "{name}: {said}");
+    }
+}
+
+#[test]
 fn a_schema_that_says_nothing_is_no_promise() {
     let world =
         plugged(&[("any", "pure", r#"while read -r l; do echo '{"text": "x"}'; done"#)]);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::world::{Outcome, World};
+use crate::world::World;
 
 /// Runs the commands of one page. `before` is what a shell does first, in the same folder.
 fn run_page(title: &str, before: &str) {
@@ -19,13 +19,7 @@ fn run_page(title: &str, before: &str) {
         script += line.strip_prefix("$ ").unwrap_or(line);
         script += "\n";
     }
-    let world = World::new();
-    let plumb = PathBuf::from(env!("CARGO_BIN_EXE_plumb"));
-    let beside = plumb.parent().expect("it lies in a folder").display().to_string();
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut shell = world.in_folder(Command::new("bash"));
-    shell.args(["-c", &script]).env("PATH", format!("{beside}:{path}"));
-    let outcome: Outcome = shell.output().expect("there is a bash").into();
+    let outcome = World::new().shell(&script);
     assert_eq!(outcome.code, 0, "{script}\n{}{}", outcome.stdout, outcome.stderr);
 }
 
@@ -62,4 +56,50 @@ fn the_page_of_components() {
              pip() {{ true; }}\nexport PATH={guests}/bin:$PATH PYTHONDONTWRITEBYTECODE=1"
         ),
     );
+}
+
+#[test]
+fn the_page_of_verifiers() {
+    run_page("A verifier", "");
+}
+
+#[test]
+fn the_page_of_verifiers_in_components() {
+    let Some(guests) = guests("verifiers in components") else { return };
+    let root = env!("CARGO_MANIFEST_DIR");
+    run_page(
+        "A verifier in a component",
+        &format!(
+            "cp {root}/crates/plumbline-wasm/wit/verifier.wit .\n\
+             cp {root}/examples/components/asked-before-py/app.py .\n\
+             pip() {{ true; }}\nexport PATH={guests}/bin:$PATH PYTHONDONTWRITEBYTECODE=1"
+        ),
+    );
+}
+
+/// The essays beside the pages. Cargo builds them where it builds every test.
+#[test]
+fn the_essays_do_what_they_say() {
+    let plumb = PathBuf::from(env!("CARGO_BIN_EXE_plumb"));
+    let examples = plumb.with_file_name("examples");
+    for (essay, words) in [
+        ("custom_tool", &["calls, ", " answered"][..]),
+        ("custom_policy", &["<answer>at 6:41</answer>", "Answered after 2 steps"]),
+        ("custom_verifier", &["step 2: Some(Bad): step 0 asked almanac the same"]),
+    ] {
+        let program = examples.join(essay);
+        if !program.is_file() {
+            println!(
+                "{essay}: skipped, it was not built: cargo build --release --examples"
+            );
+            continue;
+        }
+        let output = Command::new(program).output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{essay}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{essay}: {said}");
+        }
+        assert!(!said.contains("broken"), "{essay}: {said}");
+    }
 }

@@ -17,6 +17,8 @@ mod episodes;
 mod explore;
 /// Counterfactuals: a step replaced, left out, or shown otherwise.
 mod forks;
+/// Verifiers of other people's: asked, broken, and tried out.
+mod guests;
 /// Tools of MCP servers, and ours for MCP clients. Published servers are skipped where they
 /// are not installed.
 mod mcp;

@@ -182,6 +182,16 @@ impl World {
         command
     }
 
+    /// A script for a shell that finds `plumb`, as a user types it.
+    pub(crate) fn shell(&self, script: &str) -> Outcome {
+        let plumb = PathBuf::from(env!("CARGO_BIN_EXE_plumb"));
+        let beside = plumb.parent().expect("it lies in a folder").display().to_string();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut shell = self.in_folder(Command::new("bash"));
+        shell.args(["-c", script]).env("PATH", format!("{beside}:{path}"));
+        shell.output().expect("there is a bash").into()
+    }
+
     pub(crate) fn plumb(&self, args: &[&str]) -> Outcome {
         self.command(args).output().expect("plumb starts").into()
     }

@@ -10,7 +10,7 @@ use crate::explore::ExploreCommand;
 use crate::export::ExportArgs;
 use crate::fork::ForkArgs;
 use crate::import::ImportArgs;
-use crate::new::{NewEnvArgs, NewToolArgs};
+use crate::new::{NewEnvArgs, NewToolArgs, NewVerifierArgs};
 use crate::score::ScoreCommand;
 
 /// Run language-model agents against sandboxed tools, label every step by execution, and
@@ -61,6 +61,9 @@ pub(crate) enum Command {
     /// List the tools of an environment, call one by hand, try them out, or write a new one.
     #[command(subcommand)]
     Tool(ToolCommand),
+    /// List the verifiers of an environment, try them out, or write a new one.
+    #[command(subcommand)]
+    Verifier(VerifierCommand),
     /// Serve an environment's tools to an MCP client, over standard input and output.
     Mcp(McpArgs),
     /// Say which components are there, and how to get those that are not.
@@ -272,5 +275,46 @@ pub(crate) enum ToolCommand {
         /// The task whose inputs the tool is given. Default: the environment's first.
         #[arg(long, value_name = "ID")]
         task: Option<String>,
+        #[command(flatten)]
+        earlier: EarlierCalls,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VerifierCommand {
+    /// Write a verifier that works, to start from.
+    New(NewVerifierArgs),
+    /// List the verifiers of an environment, with what each is shown.
+    List {
+        /// An environment's name or path.
+        environment: String,
+    },
+    /// Try verifiers out on good, honest and degenerate trajectories: determinism, hidden
+    /// state, hindsight, evidence, canaries, limits. Exits 1 if one breaks a promise.
+    Check(VerifierCheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifierCheckArgs {
+    /// An environment's name or path.
+    pub(crate) environment: String,
+    /// The verifiers. Default: those the environment names.
+    pub(crate) verifiers: Vec<String>,
+    /// Try them on trajectories of the first N tasks.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EarlierCalls {
+    /// Arguments of a call that another episode makes first, as JSON; repeat for several.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) elsewhere: Vec<String>,
+    /// Arguments of a call that the same episode makes before; repeat for several.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) before: Vec<String>,
+    /// Arguments of a call that is made on a fork of the state in between; repeat for several.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) aside: Vec<String>,
 }

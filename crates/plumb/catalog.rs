@@ -6,24 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use plumbline::export::Column;
-use plumbline::fusion::{Fusion, FusionVerifier};
 use plumbline::policies::{Baseline, Scripted};
 use plumbline::puzzles::Puzzle;
-use plumbline::verifiers::{
-    AnswerCorrect, AnswerSolved, AnswerSupport, Judge, JudgeSettings, Merge,
-    ModelVerifier, PuzzleOracle, PythonException, PythonGrounded, PythonSilent, Repeat,
-    RetrievalGain, RetrievalGainGold, SqlEquivalent, SqlPrefix, SqlResult, SqlSilent,
-    ValueReached, WellFormed,
-};
-use plumbline::{
-    Effect, Environment, EnvironmentParts, Limits, Policy, Sampling, Tool, Verifier,
-};
+use plumbline::{Effect, Environment, EnvironmentParts, Limits, Policy, Tool};
 
-use crate::args::JudgeArgs;
 use crate::doctor::Component;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::{CorpusManifest, EnvironmentFolder, ToolManifest, read_toml};
 use crate::settings::{PolicyChoice, nearest};
+
+pub(crate) mod verifier;
+
+pub(crate) use verifier::{judge, verifiers};
 
 /// Programs of other people's.
 #[cfg(feature = "process")]
@@ -31,7 +25,10 @@ pub(crate) mod process;
 
 #[cfg(not(feature = "process"))]
 pub(crate) mod process {
+    use plumbline::Verifier;
+
     use super::*;
+    use crate::manifest::GuestManifest;
 
     pub(super) async fn tool(
         _: &ToolManifest,
@@ -39,6 +36,14 @@ pub(crate) mod process {
         _: &Limits,
     ) -> Result<Arc<dyn Tool>> {
         Err(not_built("a tool of type process", "process"))
+    }
+
+    pub(super) async fn verifier(
+        _: &GuestManifest,
+        _: &Path,
+        _: &Limits,
+    ) -> Result<Box<dyn Verifier>> {
+        Err(not_built("a verifier of type process", "process"))
     }
 
     pub(crate) async fn kept_from() -> std::result::Result<String, String> {
@@ -68,7 +73,10 @@ mod python {
 
 #[cfg(not(feature = "wasm"))]
 mod component {
+    use plumbline::Verifier;
+
     use super::*;
+    use crate::manifest::GuestManifest;
 
     pub(super) async fn tool(
         _: &ToolManifest,
@@ -76,6 +84,14 @@ mod component {
         _: &Limits,
     ) -> Result<Arc<dyn Tool>> {
         Err(not_built("a tool of type wasm", "wasm"))
+    }
+
+    pub(super) async fn verifier(
+        _: &GuestManifest,
+        _: &Path,
+        _: &Limits,
+    ) -> Result<Box<dyn Verifier>> {
+        Err(not_built("a verifier of type wasm", "wasm"))
     }
 }
 
@@ -98,130 +114,6 @@ pub(crate) mod mcp {
     pub(crate) async fn serve(_: &Environment, _: &serde_json::Value) -> Result<()> {
         Err(not_built("plumb mcp", "mcp"))
     }
-}
-
-/// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 25] = [
-    "well-formed",
-    "repeat",
-    "retrieval-gain",
-    "retrieval-gain-gold",
-    "answer-support",
-    "answer-correct",
-    "sql-prefix",
-    "sql-silent",
-    "sql-result",
-    "sql-equivalent",
-    "python-exception",
-    "python-silent",
-    "python-grounded",
-    "value-reached",
-    "model-solvable",
-    "model-sanity",
-    "model-optimum",
-    "optimum-cut-off",
-    "constraint-missing",
-    "constraint-idle",
-    "objective-matches",
-    "answer-solved",
-    "puzzle-oracle",
-    "fusion-online",
-    "fusion-gold",
-];
-
-/// A verifier by name, or `fusion:FILE` for a model of one's own. Those that execute do so in
-/// the world they are given.
-pub(crate) fn verifier(
-    name: &str,
-    world: &Arc<Environment>,
-) -> Result<Box<dyn Verifier>> {
-    let modelling = |make: fn(Arc<Environment>) -> ModelVerifier| -> Box<dyn Verifier> {
-        Box::new(make(Arc::clone(world)))
-    };
-    if let Some(file) = name.strip_prefix("fusion:") {
-        let fusion = Fusion::parse(&crate::manifest::read(Path::new(file))?)
-            .map_err(|error| Failure::say(Kind::Input, format!("{file}: {error}")))?;
-        return Ok(Box::new(FusionVerifier::new(fusion)));
-    }
-    Ok(match name {
-        "well-formed" => Box::new(WellFormed::default()),
-        "repeat" => Box::new(Repeat::default()),
-        "retrieval-gain" => Box::new(RetrievalGain::default()),
-        "retrieval-gain-gold" => Box::new(RetrievalGainGold::default()),
-        "answer-support" => Box::new(AnswerSupport::default()),
-        "answer-correct" => Box::new(AnswerCorrect::executing(Arc::clone(world))),
-        "answer-solved" => Box::new(AnswerSolved::default()),
-        "puzzle-oracle" => Box::new(PuzzleOracle::default()),
-        "fusion-online" => Box::new(FusionVerifier::new(Fusion::online())),
-        "fusion-gold" => Box::new(FusionVerifier::new(Fusion::with_gold())),
-        "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),
-        "sql-silent" => Box::new(SqlSilent::new(Arc::clone(world))),
-        "sql-result" => Box::new(SqlResult::new(Arc::clone(world))),
-        "sql-equivalent" => Box::new(SqlEquivalent::new(Arc::clone(world))),
-        "python-exception" => Box::new(PythonException::default()),
-        "python-silent" => Box::new(PythonSilent::new(Arc::clone(world))),
-        "python-grounded" => Box::new(PythonGrounded::new(Arc::clone(world))),
-        "value-reached" => Box::new(ValueReached::new(Arc::clone(world))),
-        "model-solvable" => modelling(ModelVerifier::solvable),
-        "model-sanity" => modelling(ModelVerifier::sanity),
-        "model-optimum" => modelling(ModelVerifier::optimum),
-        "optimum-cut-off" => modelling(ModelVerifier::cut_off),
-        "constraint-missing" => modelling(ModelVerifier::missing),
-        "constraint-idle" => modelling(ModelVerifier::idle),
-        "objective-matches" => modelling(ModelVerifier::objective),
-        _ => {
-            let near = nearest(name, VERIFIERS.into_iter());
-            let hint = near.map_or_else(
-                || ".".to_owned(),
-                |near| format!("; did you mean {near:?}?"),
-            );
-            let known = VERIFIERS.join(", ");
-            let message =
-                format!("no verifier is called {name:?}{hint} There are: {known}");
-            return Err(Failure::say(Kind::Usage, message));
-        }
-    })
-}
-
-/// A language model as a verifier.
-pub(crate) async fn judge(
-    args: &JudgeArgs,
-    policy: &str,
-    world: &Arc<Environment>,
-    json: bool,
-) -> Result<Box<dyn Verifier>> {
-    let shipped = Judge::RUBRICS.iter().find(|(name, _)| *name == args.rubric);
-    let rubric = match shipped {
-        Some((_, rubric)) => (*rubric).to_owned(),
-        None => crate::manifest::read(Path::new(&args.rubric))?,
-    };
-    if !rubric.contains("{{tools}}") {
-        let message = format!(
-            "rubric {}: it lacks {{{{tools}}}}, where the judge is told how to give its \
-             verdict",
-            args.rubric
-        );
-        return Err(Failure::say(Kind::Input, message));
-    }
-    let choice = PolicyChoice {
-        name: policy,
-        // Votes must be able to differ.
-        sampling: Sampling { temperature: 0.7, top_p: 0.95, min_p: 0.05 },
-        constrain: true,
-        concurrency: crate::label::TREES_AT_ONCE as u32,
-        samples: 1,
-        reuse: true,
-    };
-    let policy = self::policy(choice, json).await?;
-    let settings = JudgeSettings {
-        rubric,
-        votes: args.votes,
-        rounds_max: args.rounds,
-        retries: 2,
-        merge: if args.critique { Merge::Critique } else { Merge::Majority },
-        seed: 0,
-    };
-    Ok(Box::new(Judge::new(policy, Arc::clone(world), settings)))
 }
 
 /// A policy by the name users type: `llama:…`, `openai:…`, `scripted:FILE`, `baseline`.

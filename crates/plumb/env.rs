@@ -44,12 +44,7 @@ async fn check(name: &str, json: bool) -> Result<()> {
     let environment =
         Arc::new(catalog::environment(&folder, &folder.manifest.limits, json).await?);
     let mut problems = matching(&tasks, &gold);
-    let verifiers: Vec<Box<dyn Verifier>> = folder
-        .manifest
-        .verifiers
-        .iter()
-        .map(|name| catalog::verifier(name, &environment))
-        .collect::<Result<_>>()?;
+    let verifiers = catalog::verifiers(&folder, &[], &environment).await?;
     let cache = CallCache::new(64 * 1024 * 1024);
     let (mut right, mut wrong) = (0u64, 0u64);
     for task in &tasks {

@@ -12,8 +12,8 @@ use plumbline::explore::{Constants, ExploreError, METHODS, Method, Others, Setti
 use plumbline::store::{RunHeader, RunWriter, VerdictWriter, read_verdicts};
 use plumbline::{
     CallCache, CostLedger, Digest, Environment, Event, Gold, Ground, GrowError, Meter,
-    Policy, SinkError, StepLabel, Task, TaskId, Tree, Verdict, Verifier, VerifierError,
-    VerifierId,
+    Policy, PolicyError, SinkError, StepLabel, Task, TaskId, Tree, Verdict, Verifier,
+    VerifierError, VerifierId,
 };
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -231,10 +231,7 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
     if !compares {
         return print(&report, json);
     }
-    let reference = folder.manifest.verifiers.iter();
-    let reference: Vec<Box<dyn Verifier>> = reference
-        .map(|name| catalog::verifier(name, &exploration.environment))
-        .collect::<Result<_>>()?;
+    let reference = catalog::verifiers(&folder, &[], &exploration.environment).await?;
     compare::compare(&report, &exploration, &reference, judgeable, json).await
 }
 
@@ -274,12 +271,11 @@ async fn checks(
         }
         return Ok(vec![]);
     }
-    let names = match args.verifiers.as_slice() {
-        [] if args.judge.policy.is_none() => folder.manifest.verifiers.as_slice(),
-        named => named,
+    let names = args.verifiers.as_slice();
+    let mut verifiers = match (names, &args.judge.policy) {
+        ([], Some(_)) => vec![],
+        _ => catalog::verifiers(folder, names, world).await?,
     };
-    let verifiers = names.iter().map(|name| catalog::verifier(name, world));
-    let mut verifiers = verifiers.collect::<Result<Vec<_>>>()?;
     if let Some(policy) = &args.judge.policy {
         verifiers.push(catalog::judge(&args.judge, policy, world, json).await?);
     }

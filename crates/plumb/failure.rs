@@ -39,6 +39,13 @@ impl Failure {
         Self { kind, source: anyhow::anyhow!("{message}") }
     }
 
+    /// Several failures as one, of the kind of the first.
+    pub(crate) fn all(failures: Vec<Failure>) -> Result<()> {
+        let Some(first) = failures.first() else { return Ok(()) };
+        let messages: Vec<String> = failures.iter().map(Failure::message).collect();
+        Err(Failure::say(first.kind, messages.join("\n")))
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

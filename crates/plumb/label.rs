@@ -34,28 +34,32 @@ pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
     let folder = EnvironmentFolder::of_run(&args.run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let gold = folder.gold()?;
-    let names = match args.verifiers.as_slice() {
-        [] if args.judge.policy.is_none() => folder.manifest.verifiers.as_slice(),
-        named => named,
-    };
-    if names.is_empty() && args.judge.policy.is_none() {
+    let names = args.verifiers.as_slice();
+    if names.is_empty()
+        && folder.manifest.verifiers.is_empty()
+        && args.judge.policy.is_none()
+    {
         let message = "the environment names no verifiers; name some with --verifier";
         return Err(Failure::say(Kind::Usage, message));
     }
     let world = Arc::new(recorded_environment(&folder, &recording, json).await?);
-    let mut verifiers: Vec<Box<dyn Verifier>> = names
-        .iter()
-        .map(|name| catalog::verifier(name, &world))
-        .collect::<Result<_>>()?;
+    // A judge that is alone judges alone.
+    let mut verifiers = match (names, &args.judge.policy) {
+        ([], Some(_)) => vec![],
+        _ => catalog::verifiers(&folder, names, &world).await?,
+    };
     if let Some(policy) = &args.judge.policy {
         verifiers.push(catalog::judge(&args.judge, policy, &world, json).await?);
     }
+    let mut failures = Vec::new();
     for verifier in &verifiers {
-        judge(verifier.as_ref(), &args.run, &recording, &tasks, &gold, json).await?;
+        let done = judge(verifier.as_ref(), &args.run, &recording, &tasks, &gold, json);
+        // What it did judge is recorded, and the others owe it nothing.
+        failures.extend(done.await.err());
     }
     let verdicts = by_task(judged(&args.run, &tasks)?);
     print(&recording, &tasks, &verdicts, &verifiers, view, json);
-    Ok(())
+    Failure::all(failures)
 }
 
 /// What became of one tree.

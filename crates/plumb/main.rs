@@ -33,6 +33,8 @@ mod show;
 mod terminal;
 mod tool;
 mod tool_check;
+mod verifier;
+mod verifier_check;
 
 use std::process::ExitCode;
 
@@ -97,6 +99,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             Command::Export(args) => export::export(args, json).await,
             Command::Env(command) => env::env(command, json).await,
             Command::Tool(command) => tool::tool(command, json).await,
+            Command::Verifier(command) => verifier::verifier(command, json).await,
             Command::Mcp(args) => mcp::mcp(args, json).await,
             Command::Doctor => doctor::doctor(json).await,
         }

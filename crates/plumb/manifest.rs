@@ -9,7 +9,8 @@ use plumbline::puzzles::Game;
 use plumbline::store::RunHeader;
 use plumbline::{Effect, Gold, Limits, Task, TaskId};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::failure::{Failure, Kind, Result};
@@ -29,7 +30,7 @@ pub(crate) struct Manifest {
     pub(crate) thought_chars_max: u32,
     /// The verifiers that `plumb label` runs.
     #[serde(default)]
-    pub(crate) verifiers: Vec<String>,
+    pub(crate) verifiers: Vec<VerifierManifest>,
     /// The bounds of each episode.
     #[serde(default)]
     pub(crate) limits: Limits,
@@ -125,6 +126,9 @@ pub(crate) enum ToolManifest {
         component: PathBuf,
         /// What its answers rest on: pure or stateful.
         effect: Effect,
+        /// Files and folders it may read, relative to the manifest; no others are there.
+        #[serde(default)]
+        files: Vec<PathBuf>,
         /// Whether it may read a clock, which starts in 2026 and moves as it is read.
         #[serde(default)]
         clock: bool,
@@ -193,6 +197,72 @@ impl ToolManifest {
             }
             ToolManifest::Mcp { .. } => return None,
         })
+    }
+}
+
+/// One verifier of an environment: one of ours by name, or one that it brings along.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum VerifierManifest {
+    /// The name that users type.
+    Named(String),
+    /// Somebody else's.
+    Guest(GuestManifest),
+}
+
+/// A verifier of other people's.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum GuestManifest {
+    /// A program that answers JSON lines.
+    Process {
+        /// The program and its arguments; one that names a file beside the manifest brings it
+        /// along.
+        command: Vec<String>,
+        /// Files and folders it reads, relative to the manifest: it runs beside copies.
+        #[serde(default)]
+        files: Vec<PathBuf>,
+        /// What users call it, in place of the name it says.
+        #[serde(default)]
+        name: Option<String>,
+    },
+    /// A component of the world `plumbline:verifier`.
+    Wasm {
+        /// Its file, relative to the manifest.
+        component: PathBuf,
+        /// What users call it, in place of the name it says.
+        #[serde(default)]
+        name: Option<String>,
+    },
+}
+
+impl<'de> Deserialize<'de> for VerifierManifest {
+    fn deserialize<D: Deserializer<'de>>(
+        source: D,
+    ) -> std::result::Result<Self, D::Error> {
+        source.deserialize_any(NameOrTable)
+    }
+}
+
+/// Reads a verifier of a manifest, by whether it is a text or a table.
+struct NameOrTable;
+
+impl<'de> Visitor<'de> for NameOrTable {
+    type Value = VerifierManifest;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a verifier's name, or a table with its `type`")
+    }
+
+    fn visit_str<E>(self, name: &str) -> std::result::Result<VerifierManifest, E> {
+        Ok(VerifierManifest::Named(name.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(
+        self,
+        table: A,
+    ) -> std::result::Result<VerifierManifest, A::Error> {
+        GuestManifest::deserialize(MapAccessDeserializer::new(table))
+            .map(VerifierManifest::Guest)
     }
 }
 

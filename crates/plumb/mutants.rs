@@ -7,7 +7,7 @@ use std::sync::Arc;
 use plumbline::mutants::{
     Effect, MeasureError, MutationScore, Row, Subject, mutation_score,
 };
-use plumbline::{Gold, Task, Verifier, VerifierError, View};
+use plumbline::{Gold, Task, VerifierError, View};
 use serde_json::{Value, json};
 
 use crate::catalog;
@@ -42,14 +42,7 @@ pub(crate) async fn mutants(args: &MutantsArgs, json: bool) -> Result<()> {
     let gold = folder.gold()?;
     let limits = &folder.manifest.limits;
     let environment = Arc::new(catalog::environment(&folder, limits, json).await?);
-    let names = match args.verifiers.as_slice() {
-        [] => folder.manifest.verifiers.as_slice(),
-        named => named,
-    };
-    let verifiers: Vec<Box<dyn Verifier>> = names
-        .iter()
-        .map(|name| catalog::verifier(name, &environment))
-        .collect::<Result<_>>()?;
+    let verifiers = catalog::verifiers(&folder, &args.verifiers, &environment).await?;
     let pairs = tasks.iter().filter_map(|task| Some((task, gold.get(&task.id)?)));
     let pairs: Vec<(&Task, &Gold)> =
         pairs.take(args.limit.unwrap_or(usize::MAX)).collect();

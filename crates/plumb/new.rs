@@ -1,4 +1,4 @@
-//! `plumb env new` and `plumb tool new`: something that works, to start from.
+//! `plumb env new`, `plumb tool new` and `plumb verifier new`: something that works, to start from.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,15 @@ pub(crate) struct NewToolArgs {
     /// What it is written in.
     #[arg(long, value_enum, default_value_t = Language::Python)]
     language: Language,
+    /// The folder it is put into: an environment's.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    into: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewVerifierArgs {
+    /// What users call it: lower-case letters, digits and underscores.
+    name: String,
     /// The folder it is put into: an environment's.
     #[arg(long, default_value = ".", value_name = "DIR")]
     into: PathBuf,
@@ -102,14 +111,8 @@ pub(crate) fn environment(args: &NewEnvArgs, json: bool) -> Result<()> {
 
 /// Writes a tool, and says what names it in a manifest.
 pub(crate) fn tool(args: &NewToolArgs, json: bool) -> Result<()> {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let name = &args.name;
-    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
-        let message = format!(
-            "{name:?}: a tool's name is 1 to 64 lower-case letters, digits and underscores"
-        );
-        return Err(Failure::say(Kind::Usage, message));
-    }
+    check_name("tool", name)?;
     let (program, extension) = args.language.program();
     let (source, effect) = match args.language {
         Language::Python => (include_str!("new/tool.py"), "stateful"),
@@ -128,6 +131,35 @@ pub(crate) fn tool(args: &NewToolArgs, json: bool) -> Result<()> {
     }
     println!("{}: written. An environment has it by these lines:\n", path.display());
     println!("{manifest}");
+    Ok(())
+}
+
+/// Writes a verifier in Python, and says what names it in a manifest.
+pub(crate) fn verifier(args: &NewVerifierArgs, json: bool) -> Result<()> {
+    let name = &args.name;
+    check_name("verifier", name)?;
+    let file = format!("{name}.py");
+    let path = args.into.join(&file);
+    write(&path, &include_str!("new/verifier.py").replace("@NAME@", name))?;
+    let manifest =
+        format!("{{ type = \"process\", command = [\"python3\", \"{file}\"] }}");
+    if json {
+        println!("{}", json!({ "verifier": path, "manifest": manifest }));
+        return Ok(());
+    }
+    println!("{}: written. An environment has it by this", path.display());
+    println!("in its list of verifiers:\n\n{manifest}\n");
+    Ok(())
+}
+
+fn check_name(what: &str, name: &str) -> Result<()> {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+        let message = format!(
+            "{name:?}: a {what}'s name is 1 to 64 lower-case letters, digits and underscores"
+        );
+        return Err(Failure::say(Kind::Usage, message));
+    }
     Ok(())
 }
 

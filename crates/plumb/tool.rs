@@ -14,13 +14,19 @@ pub(crate) async fn tool(command: &ToolCommand, json: bool) -> Result<()> {
         ToolCommand::Check(args) => crate::tool_check::check(args, json).await,
         ToolCommand::New(args) => crate::new::tool(args, json),
         ToolCommand::List { environment } => list(environment, json).await,
-        ToolCommand::Call { tool, args, environment, task } => {
+        ToolCommand::Call { tool, args, environment, task, earlier } => {
             let folder = match environment {
                 Some(name) => EnvironmentFolder::open(name)?,
                 None => having(tool)?,
             };
             let inputs = inputs(&folder, task.as_deref())?;
-            call(&open(&folder, json).await?, tool, args, &inputs, json).await
+            let environment = open(&folder, json).await?;
+            let mut other = Episode::new(&environment, &inputs, None);
+            make(&mut other, tool, &earlier.elsewhere).await?;
+            let mut episode = Episode::new(&environment, &inputs, None);
+            make(&mut episode, tool, &earlier.before).await?;
+            make(&mut episode.clone(), tool, &earlier.aside).await?;
+            call(&mut episode, tool, args, json).await
         }
     }
 }
@@ -88,21 +94,28 @@ pub(crate) fn inputs(folder: &EnvironmentFolder, task: Option<&str>) -> Result<V
     })
 }
 
-async fn call(
-    environment: &Environment,
-    tool: &str,
-    args: &str,
-    inputs: &Value,
-    json: bool,
-) -> Result<()> {
+/// Makes calls whose answers nobody asked for.
+async fn make(episode: &mut Episode<'_>, tool: &str, calls: &[String]) -> Result<()> {
+    for args in calls {
+        episode.call(&parse(tool, args)?).await.blame(Kind::External)?;
+    }
+    Ok(())
+}
+
+fn parse(tool: &str, args: &str) -> Result<ToolCall> {
     let args = serde_json::from_str(args).map_err(|error| {
         Failure::say(Kind::Usage, format!("the arguments are not JSON: {error}"))
     })?;
-    let call = ToolCall { id: "call_0".into(), tool: tool.to_owned(), args };
-    let observation = Episode::new(environment, inputs, None)
-        .call(&call)
-        .await
-        .blame(Kind::External)?;
+    Ok(ToolCall { id: "call_0".into(), tool: tool.to_owned(), args })
+}
+
+async fn call(
+    episode: &mut Episode<'_>,
+    tool: &str,
+    args: &str,
+    json: bool,
+) -> Result<()> {
+    let observation = episode.call(&parse(tool, args)?).await.blame(Kind::External)?;
     if json {
         println!("{}", serde_json::to_string(&observation).blame(Kind::External)?);
     } else {

@@ -1,6 +1,6 @@
 //! `plumb tool check`: whether the tools of an environment keep what tools promise.
 
-use plumbline::{Breach, Conformance, Effect, conformance};
+use plumbline::{Attempt, Breach, Conformance, Effect, conformance};
 use serde_json::{Value, json};
 
 use crate::args::ToolCheckArgs;
@@ -114,14 +114,24 @@ fn print(name: &str, effect: Effect, found: &Conformance, environment: &str) {
     }
     for Breach { promise, message, calls } in breaches {
         println!("  BROKEN    {promise}: {}", printable(message));
-        for args in calls {
-            let args = plumbline::cut(args.to_string(), 400).replace('\'', "'\\''");
-            println!(
-                "            plumb tool call {name} '{}' --environment {environment}",
-                printable(&args)
-            );
+        for attempt in calls {
+            println!("            {}", command(name, attempt, environment));
         }
     }
+}
+
+/// The command that makes an attempt again: a shell takes it as it stands.
+fn command(name: &str, attempt: &Attempt, environment: &str) -> String {
+    let Attempt { elsewhere, before, aside, args } = attempt;
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+    let mut command = format!("plumb tool call {name} {}", quoted(&args.to_string()));
+    for (flag, calls) in [("elsewhere", elsewhere), ("before", before), ("aside", aside)]
+    {
+        for args in calls {
+            command += &format!(" --{flag} {}", quoted(&args.to_string()));
+        }
+    }
+    format!("{command} --environment {}", quoted(environment))
 }
 
 fn print_json(name: &str, effect: Effect, found: &Conformance) {

@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use plumbline::{Limits, Tool};
+use plumbline::{Limits, Tool, Verifier};
 use plumbline_process::{
-    Bounds, Confinement, ProcessError, ProcessTool, Program, ProgramSettings,
+    Bounds, Confinement, ProcessError, ProcessTool, ProcessVerifier, Program,
+    ProgramSettings,
 };
 use tokio::sync::OnceCell;
 
 use crate::failure::{Failure, Kind, Result};
-use crate::manifest::ToolManifest;
+use crate::manifest::{GuestManifest, ToolManifest};
 
 /// What this system keeps other people's programs from, tried once.
 pub(super) async fn confinement() -> Confinement {
@@ -55,19 +56,41 @@ pub(super) async fn program(
         );
         return Err(Failure::say(Kind::Input, message));
     }
-    let bounds = Bounds {
-        network: *network,
-        memory_bytes_max: limits.memory_bytes_max,
-        file_bytes_max: limits.files_bytes_max,
-    };
     let settings = ProgramSettings {
         command: command.clone(),
         dir: dir.to_owned(),
         files: files.clone(),
         variables: variables.clone(),
-        bounds,
+        bounds: bounds(*network, limits),
     };
     Program::read(settings, confinement().await).map_err(unopened)
+}
+
+/// A verifier must say the same again, and so has neither network nor variables.
+pub(super) async fn verifier(
+    guest: &GuestManifest,
+    dir: &Path,
+    limits: &Limits,
+) -> Result<Box<dyn Verifier>> {
+    let GuestManifest::Process { command, files, name } = guest else {
+        unreachable!("{guest:?} is no program")
+    };
+    let settings = ProgramSettings {
+        command: command.clone(),
+        dir: dir.to_owned(),
+        files: files.clone(),
+        variables: vec![],
+        bounds: bounds(false, limits),
+    };
+    let program = Program::read(settings, confinement().await).map_err(unopened)?;
+    let opened = ProcessVerifier::open(program, name.as_deref(), limits);
+    Ok(Box::new(opened.await.map_err(unopened)?))
+}
+
+fn bounds(network: bool, limits: &Limits) -> Bounds {
+    let (memory_bytes_max, file_bytes_max) =
+        (limits.memory_bytes_max, limits.files_bytes_max);
+    Bounds { network, memory_bytes_max, file_bytes_max }
 }
 
 fn unopened(error: ProcessError) -> Failure {

@@ -144,7 +144,7 @@ fn spelt_otherwise(folder: &Path, name: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Place, run};
+    use super::super::tests::{Place, names_ours, run};
     use super::*;
     use crate::manifest::EnvironmentFolder;
 
@@ -167,9 +167,7 @@ mod tests {
         let folder = EnvironmentFolder::open(&out).expect("it is read");
         assert_eq!(folder.tasks(None).expect("tasks").len(), 1);
         assert_eq!(folder.gold().expect("gold").len(), 1);
-        for verifier in &folder.manifest.verifiers {
-            assert!(crate::catalog::VERIFIERS.contains(&verifier.as_str()), "{verifier}");
-        }
+        assert!(names_ours(&folder));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What keeps a program from becoming a tool.
+//! What keeps a program from becoming a tool or a verifier.
 
-use std::path::PathBuf;
+use plumbline::BundleError;
 
 /// Why a program cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -21,13 +21,8 @@ pub enum ProcessError {
         message: String,
     },
     /// A file cannot be taken along.
-    #[error("{}: {message}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
+    #[error("files: {0}")]
+    File(#[from] BundleError),
     /// The program's first line does not say what it is.
     #[error("{command}: {message}{}", heard(stderr))]
     Hello {
@@ -48,7 +43,7 @@ pub enum ProcessError {
     },
 }
 
-fn heard(stderr: &str) -> String {
+pub(crate) fn heard(stderr: &str) -> String {
     match stderr.trim() {
         "" => String::new(),
         said => format!("; it wrote to standard error: {said}"),

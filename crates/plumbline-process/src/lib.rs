@@ -1,4 +1,4 @@
-//! Tool: a program in any language, asked over JSON lines.
+//! Tool and verifier: a program in any language, asked over JSON lines.
 //!
 //! [`ProcessTool`] starts a program and talks to it over its standard input and output. The first
 //! line the program writes says what it is; then it is given one line a call, and writes one
@@ -19,6 +19,9 @@
 //! Whatever a program does wrong is an observation that another run of it would give as well:
 //! a program that dies or answers nonsense after earlier calls is asked once more from a fresh
 //! start, and only what it does then counts.
+//!
+//! [`ProcessVerifier`] is the same for a program that judges steps: the lines are those of
+//! [`plumbline::verifiers::Guest`], and whatever it does wrong is a failure of its own.
 //!
 //! ```no_run
 //! use plumbline::{Effect, Limits, Scratch, Tool};
@@ -44,7 +47,9 @@
 
 mod confinement;
 mod tool;
+mod verifier;
 
+mod crew;
 mod error;
 mod process;
 mod program;
@@ -55,3 +60,4 @@ pub use error::ProcessError;
 pub use process::{Process, Running};
 pub use program::{Program, ProgramSettings};
 pub use tool::ProcessTool;
+pub use verifier::ProcessVerifier;

@@ -11,6 +11,7 @@ use futures::FutureExt;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 
 use crate::Confinement;
 
@@ -26,6 +27,8 @@ pub struct Process {
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     stderr: Stderr,
+    /// Ends with the program: it holds the other end.
+    listening: JoinHandle<()>,
     /// Whether it was given the whole of its last line.
     is_in_step: bool,
     /// Removed after the program has been told to end.
@@ -62,10 +65,19 @@ impl Process {
         let stdin = child.stdin.take().expect("it is piped");
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let stderr = Stderr::default();
-        // Ends with the program: it holds the other end.
-        tokio::spawn(listen(child.stderr.take().expect("it is piped"), stderr.clone()));
-        let (is_in_step, answered) = (true, 0);
-        Ok(Self { child, stdin, stdout, stderr, is_in_step, _folder: folder, answered })
+        let heard = child.stderr.take().expect("it is piped");
+        let listening = tokio::spawn(listen(heard, stderr.clone()));
+        let (is_in_step, answered, _folder) = (true, 0, folder);
+        Ok(Self {
+            child,
+            stdin,
+            stdout,
+            stderr,
+            listening,
+            is_in_step,
+            _folder,
+            answered,
+        })
     }
 
     /// Its pipes, for whoever speaks another protocol with it, and what ends it when dropped.
@@ -107,8 +119,12 @@ impl Process {
         self.is_in_step && self.stdout.fill_buf().now_or_never().is_none()
     }
 
-    /// The end of what it wrote to standard error.
-    pub(crate) fn stderr(&self) -> String {
+    /// The end of what it wrote to standard error: all of it, where it has just ended.
+    pub(crate) async fn stderr(&mut self) -> String {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            // What it left behind may hold its end open.
+            let _ = tokio::time::timeout(ENDING_WAIT, &mut self.listening).await;
+        }
         self.stderr.text()
     }
 }

@@ -3,33 +3,12 @@
 //! originals.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use plumbline::Digest;
+use plumbline::{Bundle, Digest};
 use tempfile::TempDir;
 
 use crate::{Bounds, Confinement, Process, ProcessError};
-
-/// Bytes of all files of one program.
-const FILES_BYTES_MAX: u64 = 64 << 20;
-/// How many files, and how deep their folders.
-const FILES_MAX: usize = 4096;
-const DEPTH_MAX: usize = 16;
-
-/// Copies of files, by their path in the folder they are put into.
-#[derive(Debug)]
-struct Files {
-    copies: Vec<Copy>,
-    digest: Digest,
-}
-
-#[derive(Debug)]
-struct Copy {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    permissions: fs::Permissions,
-}
 
 /// What a program is made of, and what it is given.
 #[derive(Debug, Clone)]
@@ -50,7 +29,7 @@ pub struct ProgramSettings {
 #[derive(Debug)]
 pub struct Program {
     command: Vec<String>,
-    files: Files,
+    files: Bundle,
     variables: Vec<String>,
     /// The whole command line, confinement and all.
     argv: Vec<String>,
@@ -74,20 +53,11 @@ impl Program {
             return Err(refused("it must name a program"));
         };
         let named = command.iter().map(PathBuf::from);
-        let named = named.filter(|path| is_below(path) && dir.join(path).is_file());
-        let mut paths: Vec<PathBuf> = named.chain(listed).collect();
-        if let Some(outside) = paths.iter().find(|path| !is_below(path)) {
-            let message = format!(
-                "files: {} must be a path below the manifest's folder",
-                outside.display()
-            );
-            return Err(refused(&message));
-        }
-        paths = paths.iter().map(|path| path.components().collect()).collect();
-        paths.sort();
-        paths.dedup();
-        let files = Files::read(&dir, &paths)?;
-        let is_own = files.copies.iter().any(|copy| names(program, &copy.path));
+        let named =
+            named.filter(|path| Bundle::is_below(path) && dir.join(path).is_file());
+        let paths: Vec<PathBuf> = named.chain(listed).collect();
+        let files = Bundle::read(&dir, &paths)?;
+        let is_own = files.files().iter().any(|file| names(program, &file.path));
         if !is_own && !is_installed(program) {
             return Err(ProcessError::Missing { program: program.clone() });
         }
@@ -97,7 +67,8 @@ impl Program {
             command[0] = format!("./{program}");
         }
         let argv = confinement.wrap(&command, &bounds);
-        let digest = Digest::of_json(&(&command, files.digest, bounds.memory_bytes_max));
+        let digest =
+            Digest::of_json(&(&command, files.digest(), bounds.memory_bytes_max));
         Ok(Self { command, files, variables, argv, confinement, digest })
     }
 
@@ -113,87 +84,21 @@ impl Program {
 
     /// Starts it in a folder of its own.
     pub fn start(&self) -> std::io::Result<Process> {
-        let folder = self.files.folder()?;
+        let folder = folder(&self.files)?;
         Process::start(&self.argv, &self.variables, folder, self.confinement)
     }
 }
 
-impl Files {
-    fn read(dir: &Path, paths: &[PathBuf]) -> Result<Self, ProcessError> {
-        let mut files = Self { copies: vec![], digest: Digest::of(b"") };
-        let mut bytes_left = FILES_BYTES_MAX;
-        for path in paths {
-            files.add(dir, path, 0, &mut bytes_left)?;
-        }
-        files.copies.sort_by(|one, two| one.path.cmp(&two.path));
-        files.copies.dedup_by(|one, two| one.path == two.path);
-        let parts = files.copies.iter().map(|copy| {
-            (copy.path.to_string_lossy().into_owned(), Digest::of(&copy.bytes))
-        });
-        files.digest = Digest::of_json(&parts.collect::<Vec<_>>());
-        Ok(files)
+/// Makes a folder with copies of files. It is gone when the value is.
+fn folder(files: &Bundle) -> std::io::Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("plumb-guest-").tempdir()?;
+    for file in files.files() {
+        let path = folder.path().join(&file.path);
+        fs::create_dir_all(path.parent().expect("it lies in the folder"))?;
+        fs::write(&path, &file.bytes)?;
+        fs::set_permissions(&path, file.permissions.clone())?;
     }
-
-    /// Reads a file, or every file below a folder.
-    fn add(
-        &mut self,
-        dir: &Path,
-        path: &Path,
-        depth: usize,
-        bytes_left: &mut u64,
-    ) -> Result<(), ProcessError> {
-        let source = dir.join(path);
-        let wrong =
-            |message: String| ProcessError::File { path: source.clone(), message };
-        let failed = |error: std::io::Error| wrong(error.to_string());
-        let metadata = fs::metadata(&source).map_err(failed)?;
-        if metadata.is_dir() {
-            if depth == DEPTH_MAX {
-                return Err(wrong(format!("more than {DEPTH_MAX} folders deep")));
-            }
-            for entry in fs::read_dir(&source).map_err(failed)? {
-                let entry = entry.map_err(failed)?.file_name();
-                self.add(dir, &path.join(entry), depth + 1, bytes_left)?;
-            }
-            return Ok(());
-        }
-        if !metadata.is_file() {
-            return Err(wrong("neither a file nor a folder".to_owned()));
-        }
-        let mut bytes = Vec::new();
-        let file = fs::File::open(&source).map_err(failed)?;
-        file.take(*bytes_left + 1).read_to_end(&mut bytes).map_err(failed)?;
-        let too_many = self.copies.len() == FILES_MAX;
-        let Some(left) = bytes_left.checked_sub(bytes.len() as u64).filter(|_| !too_many)
-        else {
-            return Err(wrong(format!(
-                "a tool's files are at most {FILES_MAX} and {FILES_BYTES_MAX} bytes"
-            )));
-        };
-        *bytes_left = left;
-        let permissions = metadata.permissions();
-        self.copies.push(Copy { path: path.to_owned(), bytes, permissions });
-        Ok(())
-    }
-
-    /// Makes a folder with copies of all of them. It is gone when the value is.
-    fn folder(&self) -> std::io::Result<TempDir> {
-        let folder = tempfile::Builder::new().prefix("plumb-tool-").tempdir()?;
-        for copy in &self.copies {
-            let path = folder.path().join(&copy.path);
-            fs::create_dir_all(path.parent().expect("it lies in the folder"))?;
-            fs::write(&path, &copy.bytes)?;
-            fs::set_permissions(&path, copy.permissions.clone())?;
-        }
-        Ok(folder)
-    }
-}
-
-/// Whether a path cannot lead out of the folder it is joined to.
-fn is_below(path: &Path) -> bool {
-    let mut parts = path.components();
-    let is_plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-    path.components().next().is_some() && parts.all(is_plain)
+    Ok(folder)
 }
 
 /// Whether a command's first word is this file.
@@ -234,7 +139,7 @@ mod tests {
             Program::read(settings, Confinement::none())
         };
         let program = read(&["sh", "tool.sh"], &["tables"]).expect("a program");
-        let folder = program.files.folder().expect("a copy");
+        let folder = folder(&program.files).expect("a copy");
         let path = folder.path().join("tables/one.csv");
         assert_eq!(fs::read_to_string(path).expect("its copy"), "1");
         let before = program.digest();

@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints")]
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use plumbline::{Effect, Limits, Scratch, Tool};
@@ -23,7 +24,8 @@ fn main() {
     let components = Components::new(&dir.path().join("cache")).unwrap();
     let (effect, grants, limits) =
         (Effect::Stateful, Grants::default(), Limits::default());
-    let settings = ComponentSettings { path, effect, grants, name: None };
+    let settings =
+        ComponentSettings { path, effect, grants, files: Arc::default(), name: None };
     let tool = components.open(&settings, &limits).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
     let args = json!({});

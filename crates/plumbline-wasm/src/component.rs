@@ -1,4 +1,5 @@
 //! The tool: a component of the world `plumbline:tool`, in whatever language it was written.
+//! Verifiers that are components run in the same way, see `component/verifier.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,25 +8,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use plumbline::{
-    Digest, Effect, Fault, Limits, Observation, Scratch, Tool, ToolError, ToolSpec,
+    Bundle, Digest, Effect, Fault, Limits, Observation, Scratch, Tool, ToolError,
+    ToolSpec,
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
+use bindings::ToolPre;
 use bindings::plumbline::tool::types as wit;
-use bindings::{Tool as Guest, ToolPre};
-use grants::Host;
+use grants::{Host, Seen};
 
 pub use error::ComponentError;
 pub use grants::Grants;
+pub use verifier::ComponentVerifier;
 
-/// What wasmtime makes of `wit/tool.wit`.
+/// What wasmtime makes of the files in `wit`.
 mod bindings;
 mod compiled;
 mod error;
 mod grants;
+mod verifier;
 
 /// Components that run at once; the pool has room for as many.
 const RUNNING_MAX: u32 = 16;
@@ -51,8 +55,10 @@ pub struct ComponentSettings {
     pub path: PathBuf,
     /// What its answers rest on: pure or stateful. A component has no world that is external.
     pub effect: Effect,
-    /// What it may import besides the scratch.
+    /// What it may import besides the scratch and its files.
     pub grants: Grants,
+    /// The files that it may read.
+    pub files: Arc<Bundle>,
     /// What the model calls it, in place of the name it says.
     pub name: Option<String>,
 }
@@ -67,6 +73,7 @@ pub struct Component {
     /// Where its state is in the scratch: nowhere that a tool of ours keeps something.
     key: String,
     effect: Effect,
+    files: Arc<Bundle>,
     running: Running,
     permits: Arc<Semaphore>,
 }
@@ -110,7 +117,7 @@ impl Components {
         settings: &ComponentSettings,
         limits: &Limits,
     ) -> Result<Component, ComponentError> {
-        let ComponentSettings { path, effect, grants, name } = settings;
+        let ComponentSettings { path, effect, grants, files, name } = settings;
         let refused =
             |message: String| ComponentError::Component { path: path.clone(), message };
         if *effect == Effect::External {
@@ -130,14 +137,19 @@ impl Components {
             refused(format!("it is no component of the world plumbline:tool: {error:#}"))
         })?;
         let running = Running { engine: self.engine.clone(), ready };
-        let said = running.describe(limits).map_err(|stopped| {
-            refused(format!("it cannot say what it is: {}", stopped.told(limits).text()))
+        let said = running.describe(files, limits).map_err(|stopped| {
+            refused(format!("it cannot say what it is: {}", stopped.said(limits)))
         })?;
-        let pinned = Digest::of_json(&(digest, effect, grants));
+        let pinned = match files.files() {
+            // As it was when components had none.
+            [] => Digest::of_json(&(digest, effect, grants)),
+            _ => Digest::of_json(&(digest, effect, grants, files.digest())),
+        };
         let spec = spec(said, name.as_deref(), pinned).map_err(refused)?;
         let permits = Arc::clone(&self.permits);
         let key = format!("component {}", spec.name);
-        Ok(Component { spec, key, effect: *effect, running, permits })
+        let (effect, files) = (*effect, Arc::clone(files));
+        Ok(Component { spec, key, effect, files, running, permits })
     }
 }
 
@@ -179,10 +191,18 @@ fn spec(said: wit::Spec, name: Option<&str>, pinned: Digest) -> Result<ToolSpec,
 }
 
 impl Running {
-    fn describe(&self, limits: &Limits) -> Result<wit::Spec, Stopped> {
-        let host = Host::new(None, String::from("null"), Effect::Pure, limits);
-        self.run(host, limits, Arc::default(), |guest, store| guest.call_describe(store))
-            .map(|(said, _)| said)
+    fn describe(
+        &self,
+        files: &Arc<Bundle>,
+        limits: &Limits,
+    ) -> Result<wit::Spec, Stopped> {
+        let seen =
+            Seen { state: None, inputs: String::from("null"), files: Arc::clone(files) };
+        let host = Host::new(seen, Effect::Pure, limits);
+        let said = run(&self.engine, host, limits, Arc::default(), |store| {
+            self.ready.instantiate(&mut *store)?.call_describe(store)
+        });
+        said.map(|(said, _)| said)
     }
 
     fn answer(
@@ -192,8 +212,9 @@ impl Running {
         limits: &Limits,
         is_cancelled: Arc<AtomicBool>,
     ) -> Answer {
-        let ran = self
-            .run(host, limits, is_cancelled, |guest, store| guest.call_call(store, args));
+        let ran = run(&self.engine, host, limits, is_cancelled, |store| {
+            self.ready.instantiate(&mut *store)?.call_call(store, args)
+        });
         let as_was = |observation| Answer { observation, state: None };
         let fault = |fault, message| as_was(Observation::fault(fault, message));
         let (answer, written) = match ran {
@@ -229,60 +250,61 @@ impl Running {
             (Err(broken), _) | (_, Err(broken)) => as_was(broken),
         }
     }
+}
 
-    /// Runs one function of a fresh instance. Gives what it returned and what it kept.
-    fn run<T>(
-        &self,
-        host: Host,
-        limits: &Limits,
-        is_cancelled: Arc<AtomicBool>,
-        body: impl FnOnce(&Guest, &mut Store<Host>) -> wasmtime::Result<T>,
-    ) -> Result<(T, Option<String>), Stopped> {
-        let mut store = Store::new(&self.engine, host);
-        store.limiter(|host| host);
-        store.set_hostcall_fuel(
-            limits
-                .output_bytes_max
-                .saturating_add(limits.files_bytes_max)
-                .saturating_add(LIFTED_BYTES_SLACK),
-        );
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(move |_| {
-            Ok(match is_cancelled.load(Ordering::Relaxed) {
-                true => UpdateDeadline::Interrupt,
-                false => UpdateDeadline::Continue(1),
-            })
-        });
-        let ran = store
-            .set_fuel(limits.fuel_max)
-            .and_then(|()| self.ready.instantiate(&mut store))
-            .and_then(|guest| body(&guest, &mut store));
-        match ran {
-            Ok(value) => Ok((value, store.into_data().written())),
-            Err(_) if store.data().was_refused_memory() => Err(Stopped::Memory),
-            Err(error) => match error.downcast_ref::<Trap>() {
-                Some(Trap::OutOfFuel) => Err(Stopped::Fuel),
-                _ => Err(Stopped::Trap(error.root_cause().to_string())),
-            },
-        }
+/// Makes a fresh instance and runs a function of it. Gives what that returned, and what it kept.
+fn run<T>(
+    engine: &Engine,
+    host: Host,
+    limits: &Limits,
+    is_cancelled: Arc<AtomicBool>,
+    body: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
+) -> Result<(T, Option<String>), Stopped> {
+    let mut store = Store::new(engine, host);
+    store.limiter(|host| host);
+    store.set_hostcall_fuel(
+        limits
+            .output_bytes_max
+            .saturating_add(limits.files_bytes_max)
+            .saturating_add(LIFTED_BYTES_SLACK),
+    );
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        Ok(match is_cancelled.load(Ordering::Relaxed) {
+            true => UpdateDeadline::Interrupt,
+            false => UpdateDeadline::Continue(1),
+        })
+    });
+    let ran = store.set_fuel(limits.fuel_max).and_then(|()| body(&mut store));
+    match ran {
+        Ok(value) => Ok((value, store.into_data().written())),
+        Err(_) if store.data().was_refused_memory() => Err(Stopped::Memory),
+        Err(error) => match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => Err(Stopped::Fuel),
+            _ => Err(Stopped::Trap(error.root_cause().to_string())),
+        },
     }
 }
 
 impl Stopped {
-    /// In words for the model: the same whenever it happens.
+    /// For the model: the same whenever it happens.
     fn told(self, limits: &Limits) -> Observation {
         match self {
-            Stopped::Fuel => {
-                let max = limits.fuel_max;
-                let message = format!("the tool used up its {max} units of fuel");
-                Observation::fault(Fault::Limit, message)
-            }
-            Stopped::Memory => {
-                let max = limits.memory_bytes_max;
-                let message = format!("the tool needs more than {max} bytes of memory");
-                Observation::fault(Fault::Limit, message)
-            }
             Stopped::Trap(message) => Observation::broken(message),
+            Stopped::Fuel | Stopped::Memory => Observation::fault(
+                Fault::Limit,
+                format!("the tool {}", self.said(limits)),
+            ),
+        }
+    }
+
+    fn said(self, limits: &Limits) -> String {
+        match self {
+            Stopped::Fuel => format!("used up its {} units of fuel", limits.fuel_max),
+            Stopped::Memory => {
+                format!("needs more than {} bytes of memory", limits.memory_bytes_max)
+            }
+            Stopped::Trap(message) => message,
         }
     }
 }
@@ -304,7 +326,8 @@ impl Tool for Component {
         limits: &Limits,
     ) -> Result<Observation, ToolError> {
         let state = scratch.get(&self.key).map(Value::to_string);
-        let host = Host::new(state, scratch.inputs().to_string(), self.effect, limits);
+        let (inputs, files) = (scratch.inputs().to_string(), Arc::clone(&self.files));
+        let host = Host::new(Seen { state, inputs, files }, self.effect, limits);
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.expect("it is never closed");
         let is_cancelled = Arc::new(AtomicBool::new(false));

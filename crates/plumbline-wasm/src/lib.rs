@@ -9,6 +9,7 @@
 //! [`Component`] is a tool that somebody else wrote, in any language that becomes a component
 //! of the world in `wit/tool.wit`. It is given its arguments and the scratch, and nothing else
 //! that is not granted; each call is answered by a fresh instance out of a pool.
+//! [`ComponentVerifier`] is a verifier of the world in `wit/verifier.wit`, in the same way.
 //!
 //! Python's state persists over the calls of an episode, as in a notebook. An interpreter at rest is
 //! its linear memory and one pointer, and so it is kept as an image: the next call maps the
@@ -57,6 +58,8 @@ mod wasi;
 mod world;
 
 pub use artefact::find_python;
-pub use component::{Component, ComponentError, ComponentSettings, Components, Grants};
+pub use component::{
+    Component, ComponentError, ComponentSettings, ComponentVerifier, Components, Grants,
+};
 pub use error::{Progress, PythonError};
 pub use python::{Python, PythonSettings};

@@ -5,12 +5,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
-use plumbline::{Effect, Fault, Limits, Observation, Scratch, Tool};
+use plumbline::{
+    Action, Digest, Effect, Evidence, Fault, Limits, Node, NodeId, Observation, Proposal,
+    Scratch, Step, Task, TaskId, Tool, Tree, Verdict, label,
+};
 use plumbline_wasm::{Component, ComponentSettings, Components, Grants};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+#[allow(dead_code, reason = "shared with the tests of the command, which grant more")]
 mod text;
 
 /// A folder with components, and what opens them.
@@ -34,8 +39,8 @@ impl Bench {
     }
 
     fn open_file(&self, path: PathBuf, effect: Effect) -> Result<Component, String> {
-        let grants = Grants::default();
-        let settings = ComponentSettings { path, effect, grants, name: None };
+        let (grants, files) = (Grants::default(), Arc::default());
+        let settings = ComponentSettings { path, effect, grants, files, name: None };
         self.components.open(&settings, &limits()).map_err(|error| error.to_string())
     }
 }
@@ -133,6 +138,73 @@ async fn what_is_no_tool_is_not_opened() {
     assert!(external.contains("pure or stateful"), "{external}");
 }
 
+fn tree() -> Tree {
+    let mut tree = Tree::new(TaskId("t".to_owned()));
+    let (text, action) = ("x".to_owned(), Action::Answer { text: "x".to_owned() });
+    let proposal = Proposal { text, action, seed: 0, tokens: None, elided: vec![] };
+    let step = Step { proposal, observations: vec![], scratch: Digest::of(b"") };
+    tree.push(Arc::new(Node { parent: None, step })).expect("the first step");
+    tree
+}
+
+impl Bench {
+    async fn judged(&self, body: &str) -> Result<Vec<Verdict>, String> {
+        let path = self.dir.path().join("verifier.wasm");
+        let bytes = wat::parse_str(text::verifier(body)).expect("a component");
+        std::fs::write(&path, bytes).expect("a file");
+        let verifier = self.components.open_verifier(&path, None, &limits());
+        let verifier = verifier.map_err(|error| error.to_string())?;
+        let task =
+            Task { id: TaskId("t".into()), prompt: "p".into(), inputs: json!(null) };
+        let said = label(&verifier, &task, None, &tree()).await;
+        said.map_err(|error| error.to_string())
+    }
+}
+
+#[tokio::test]
+async fn a_component_judges_steps() {
+    let bench = Bench::new();
+    let said = bench.judged("(call $say)").await.expect("a verdict");
+    assert_eq!(said.len(), 1);
+    assert!(said[0].verifier.0.starts_with("fixed@1+"), "{said:?}");
+    assert_eq!(said[0].evidence, [Evidence::Step { node: NodeId(0) }]);
+    assert_eq!(bench.judged("(call $say)").await, Ok(said));
+    let tool = bench.open(&text::verifier("(call $say)"), Effect::Pure).err();
+    let tool = tool.expect("a verifier is no tool");
+    assert!(tool.contains("world plumbline:tool"), "{tool}");
+    let path = bench.dir.path().join("tool.wasm");
+    std::fs::write(&path, wat::parse_str(text::counter()).expect("a component"))
+        .expect("a file");
+    let verifier = bench.components.open_verifier(&path, None, &limits()).err();
+    let verifier = verifier.expect("a tool is no verifier").to_string();
+    assert!(verifier.contains("world plumbline:verifier"), "{verifier}");
+}
+
+#[tokio::test]
+async fn a_component_that_breaks_over_a_question_has_failed() {
+    let bench = Bench::new();
+    for (body, word) in [
+        ("(loop $l (br $l)) unreachable", "200000000 units of fuel"),
+        ("unreachable", "unreachable"),
+        (
+            "(if (i32.eq (memory.grow (i32.const 16000)) (i32.const -1)) (then unreachable)) \
+             (call $say)",
+            "268435456 bytes of memory",
+        ),
+        ("(call $recurse)", "stack"),
+        ("(call $huge (i32.const 70000))", "70000 bytes; at most 65536"),
+        ("(call $huge (i32.const 70))", "its answer is none"),
+        ("(i32.store8 (i32.const 2050) (i32.const 255)) (call $say)", "utf-8"),
+        // What it was not granted is there, and no way out.
+        ("(drop (call $draw)) (call $say)", "wasi:random"),
+    ] {
+        let failed = bench.judged(body).await.expect_err(body);
+        assert!(failed.starts_with("verifier fixed@1+"), "{body}: {failed}");
+        assert!(failed.contains(word), "{body}: {failed}");
+        assert_eq!(bench.judged(body).await, Err(failed), "{body}");
+    }
+}
+
 /// A program of the user's PATH or of the folder that tests find such things in.
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -165,7 +237,7 @@ async fn python_becomes_a_component_whose_state_forks() {
     };
     let bench = Bench::new();
     let path = bench.dir.path().join("notes.wasm");
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit");
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/tool.wit");
     run(Command::new(componentize)
         .current_dir(examples().join("notes-py"))
         .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -66,6 +66,7 @@
 //! ```
 
 mod action;
+mod bundle;
 mod cost_ledger;
 mod dependency;
 mod digest;
@@ -130,10 +131,14 @@ pub use agreement::{
     Agreement, Bin, ClassAgreement, Interval, MistakeAgreement, Prediction, Rated,
 };
 pub use audit::{Audit, Ground as AuditGround, audit};
+pub use bundle::{Bundle, BundleError, Bundled};
 pub use call_cache::CallCache;
 pub use comparators::{Comparator, Comparison, exact_match, normalise_answer, token_f1};
 pub use compare::{Pair, Parting, SideBySide, side_by_side};
-pub use conformance::{Breach, Conformance, Promise, conformance};
+pub use conformance::{
+    Attempt, Breach, Conformance, Exhibit, Promise, VerifierBreach, VerifierConformance,
+    VerifierPromise, conformance, exhibits, verifier_conformance,
+};
 pub use cost_ledger::{CostLedger, Split};
 pub use counterfactual::{Change, CounterfactualError, Prefix, Rest, Worth, prefix};
 pub use dependency::{Edge, Link, Place, confirms, dependencies};

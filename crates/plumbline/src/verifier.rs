@@ -90,16 +90,28 @@ pub(crate) async fn label_nodes(
         check(verifier, nodes, &verdicts);
     } else {
         for node in nodes {
-            let shown = tree.up_to(*node);
-            let shown =
-                if sight.outcome { shown.with_ending_of(tree, *node) } else { shown };
-            let verdict = verifier.judge(&shown, &[*node], seen).await?;
-            check(verifier, &[*node], &verdict);
-            verdicts.extend(verdict);
+            verdicts.extend(label_step(verifier, task, gold, tree, *node).await?);
         }
     }
     verdicts.sort_by_key(|verdict| verdict.node);
     Ok(verdicts)
+}
+
+/// Has a verifier without sight of later steps judge one node of a tree.
+pub(crate) async fn label_step(
+    verifier: &dyn Verifier,
+    task: &Task,
+    gold: Option<&Gold>,
+    tree: &Tree,
+    node: NodeId,
+) -> Result<Vec<Verdict>, VerifierError> {
+    let sight = verifier.sight();
+    let seen = Seen { task, gold: gold.filter(|_| sight.gold) };
+    let shown = tree.up_to(node);
+    let shown = if sight.outcome { shown.with_ending_of(tree, node) } else { shown };
+    let verdict = verifier.judge(&shown, &[node], seen).await?;
+    check(verifier, &[node], &verdict);
+    Ok(verdict)
 }
 
 fn check(verifier: &dyn Verifier, asked: &[NodeId], verdicts: &[Verdict]) {

@@ -1,13 +1,15 @@
-//! What a component may import: the scratch, and of WASI what the manifest grants, from a
+//! What a component may import: the scratch, its files, and of WASI what the manifest grants, from a
 //! world that is the same in every call. All other imports are there and trap.
 
-use plumbline::{Effect, Limits};
+use std::sync::Arc;
+
+use plumbline::{Bundle, Bundled, Effect, Limits};
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{Component, HasSelf, Linker, LinkerInstance};
 use wasmtime::{ResourceLimiter, Result as Wasm, StoreContextMut, format_err};
 
 use super::bindings::Tool as Guest;
-use super::bindings::plumbline::tool::{scratch, types};
+use super::bindings::plumbline::tool::{files, scratch, types};
 use crate::files::Files;
 use crate::world::World;
 
@@ -16,7 +18,7 @@ const TABLE_ELEMENTS_MAX: usize = 1_000_000;
 /// Bytes of chance that one call of the host gives.
 const DRAW_BYTES_MAX: u64 = 1 << 20;
 
-/// What a component may import besides the scratch.
+/// What a component may import besides the scratch and its files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grants {
@@ -26,12 +28,18 @@ pub struct Grants {
     pub randomness: bool,
 }
 
+/// What one call sees.
+pub(crate) struct Seen {
+    pub(crate) state: Option<String>,
+    pub(crate) inputs: String,
+    pub(crate) files: Arc<Bundle>,
+}
+
 /// What the host functions of one call work on.
 pub(crate) struct Host {
-    state: Option<String>,
+    seen: Seen,
     is_written: bool,
     state_bytes_max: usize,
-    inputs: String,
     effect: Effect,
     world: World,
     memory_bytes: usize,
@@ -40,17 +48,11 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(
-        state: Option<String>,
-        inputs: String,
-        effect: Effect,
-        limits: &Limits,
-    ) -> Self {
+    pub(crate) fn new(seen: Seen, effect: Effect, limits: &Limits) -> Self {
         Self {
-            state,
+            seen,
             is_written: false,
             state_bytes_max: limits.files_bytes_max,
-            inputs,
             effect,
             world: World::new(Files::new([], 0, 0), 0, 0),
             memory_bytes: 0,
@@ -61,7 +63,7 @@ impl Host {
 
     /// What the call kept for the next one, if anything.
     pub(crate) fn written(self) -> Option<String> {
-        self.state.filter(|_| self.is_written)
+        self.seen.state.filter(|_| self.is_written)
     }
 
     pub(crate) fn was_refused_memory(&self) -> bool {
@@ -73,7 +75,7 @@ impl types::Host for Host {}
 
 impl scratch::Host for Host {
     fn get(&mut self) -> Wasm<Option<String>> {
-        Ok(self.state.clone())
+        Ok(self.seen.state.clone())
     }
 
     fn set(&mut self, value: String) -> Wasm<()> {
@@ -84,13 +86,31 @@ impl scratch::Host for Host {
         if bytes > bytes_max {
             return Err(format_err!("its state has {bytes} bytes; at most {bytes_max}"));
         }
-        (self.state, self.is_written) = (Some(value), true);
+        (self.seen.state, self.is_written) = (Some(value), true);
         Ok(())
     }
 
     fn inputs(&mut self) -> Wasm<String> {
-        Ok(self.inputs.clone())
+        Ok(self.seen.inputs.clone())
     }
+}
+
+impl files::Host for Host {
+    fn names(&mut self) -> Wasm<Vec<String>> {
+        Ok(self.seen.files.files().iter().map(name).collect())
+    }
+
+    fn read(&mut self, path: String) -> Wasm<Option<Vec<u8>>> {
+        let found = self.seen.files.files().iter().find(|file| name(file) == path);
+        Ok(found.map(|file| file.bytes.clone()))
+    }
+}
+
+/// A file's path as a guest has it, on every system.
+fn name(file: &Bundled) -> String {
+    let parts: Vec<_> =
+        file.path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    parts.join("/")
 }
 
 impl ResourceLimiter for Host {

@@ -9,7 +9,7 @@ const TRIVIAL_STEPS: usize = 12;
 
 /// `trivial-steps` (the first call over and over, then a wrong answer), `two-answers` (the
 /// right one and another), `confident-tone` (an invented answer, and great certainty).
-pub(super) fn canaries(good: Good<'_>) -> Vec<Plan> {
+pub(crate) fn canaries(good: Good<'_>) -> Vec<Plan> {
     let Good { gold, actions, other, .. } = good;
     let answer = gold.answers().first().copied().unwrap_or_default();
     let Some(Action::Answer { text: wrong }) = other.last() else { return vec![] };
@@ -47,7 +47,7 @@ pub(super) fn unearned(good: Good<'_>) -> Option<Plan> {
 
 /// Something of the answer's kind that nobody ever wrote: letters and digits moved on by
 /// five.
-pub(super) fn invented(answer: &str) -> String {
+pub(crate) fn invented(answer: &str) -> String {
     let moved = |c: char| match c {
         'a'..='z' => char::from((c as u8 - b'a' + 5) % 26 + b'a'),
         'A'..='Z' => char::from((c as u8 - b'A' + 5) % 26 + b'A'),

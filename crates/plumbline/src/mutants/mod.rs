@@ -1,7 +1,7 @@
 //! Known faults, and changes that are none, planted into good steps: what a verifier's
 //! kill rate and false-kill rate are measured with. One file a world.
 
-mod canaries;
+pub(crate) mod canaries;
 mod measure;
 mod plan;
 mod python;

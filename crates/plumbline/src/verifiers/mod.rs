@@ -1,4 +1,4 @@
-//! Verifiers: one file each. All but [`Judge`] need no model: what they say rests on the
+//! Verifiers: one file each. All but [`Judge`], and perhaps a [`Guest`], need no model: what they say rests on the
 //! record of what was executed, so most of it can be executed again.
 //!
 //! None of those calls a step good merely because nothing is wrong with it: in a view a good
@@ -7,6 +7,7 @@
 mod answer_correct;
 mod answer_solved;
 mod answer_support;
+mod guest;
 mod judge;
 mod modelling;
 mod puzzle_oracle;
@@ -39,6 +40,7 @@ use crate::{
 pub use answer_correct::AnswerCorrect;
 pub use answer_solved::AnswerSolved;
 pub use answer_support::AnswerSupport;
+pub use guest::{Guest, Introduction};
 pub use judge::{Judge, JudgeSettings, Merge};
 pub use modelling::ModelVerifier;
 pub use puzzle_oracle::PuzzleOracle;
