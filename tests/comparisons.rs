@@ -173,6 +173,29 @@ fn two_runs_are_compared_by_outcome_label_and_parting() {
 }
 
 #[test]
+fn what_was_stopped_or_has_not_ended_is_neither_right_nor_wrong() {
+    let world = World::new();
+    let right = world.right_script();
+    world.ok(&["run", "world", "-m", &right, "-c", "1", "-o", "runs/a"]);
+    // As kill -9 leaves it: the last trajectory without its ending.
+    let steps = world.read("runs/a/steps.jsonl");
+    let cut = steps.trim_end().rsplit_once('\n').expect("lines").0;
+    world.write("runs/a/steps.jsonl", &format!("{cut}\n"));
+    // A script that runs out: every trajectory is aborted after its first step.
+    let short = world.script(&[&search("mill")]);
+    assert_eq!(world.plumb(&["run", "world", "-m", &short, "-o", "runs/b"]).code, 5);
+    let report = world.ok(&["diff", "runs/a", "runs/b", "--json"]);
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let graded = |side: &str| ["right", "wrong", "ungraded"].map(|of| &report[side][of]);
+    assert_eq!(graded("one"), [3, 0, 1], "{report}");
+    assert_eq!(graded("two"), [0, 0, 4], "{report}");
+    for line in world.ok(&["show", "runs/b", "--json"]).lines() {
+        let row: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(row["correct"], Value::Null, "{row}");
+    }
+}
+
+#[test]
 fn the_ledger_names_the_steps_verifiers_fight_about() {
     let world = World::new();
     // It finds the passage, and answers something else that stands there.

@@ -16,7 +16,7 @@ use crate::failure::{Blame, Kind, Result};
 use crate::label::{Verdicts, tasks, verdicts, view};
 use crate::manifest::EnvironmentFolder;
 use crate::recording;
-use crate::show::{answer, correct, ending};
+use crate::show::{correct, ending};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
@@ -49,7 +49,8 @@ struct Totals {
     steps: u64,
     right: u64,
     wrong: u64,
-    /// No gold, or a comparison that takes execution and has not been judged.
+    /// Not ended or stopped from outside, no gold, or a comparison that takes execution and
+    /// has not been judged.
     ungraded: u64,
     good: u64,
     neutral: u64,
@@ -162,8 +163,7 @@ impl Side {
 
     fn correct(&self, tree: &Tree, leaf: NodeId) -> Option<bool> {
         let gold = self.gold.get(tree.task())?;
-        let answer = answer(tree.get(leaf).map(AsRef::as_ref));
-        correct(leaf, answer, gold, self.verdicts(tree))
+        correct(tree, leaf, gold, self.verdicts(tree))
     }
 
     fn totals(&self, view: View) -> Totals {

@@ -123,21 +123,27 @@ fn row(
     Row {
         name: format!("{}:{leaf}", tree.task()),
         ending: ending(tree.ending(leaf)),
-        correct: gold.and_then(|gold| correct(leaf, answer, gold, verdicts)),
+        correct: gold.and_then(|gold| correct(tree, leaf, gold, verdicts)),
         labels: labels.collect(),
         answer: answer.unwrap_or("").to_owned(),
     }
 }
 
-/// Whether an answer is right: as a verifier found, or by comparing it here and now where
-/// that takes no execution.
+/// Whether a trajectory came to a right answer: as a verifier found, or by comparing it here
+/// and now where that takes no execution. One that has not ended, or that something outside
+/// stopped, is neither right nor wrong.
 pub(crate) fn correct(
+    tree: &Tree,
     leaf: NodeId,
-    answer: Option<&str>,
     gold: &Gold,
     verdicts: &[Verdict],
 ) -> Option<bool> {
-    let Some(answer) = answer else { return Some(false) };
+    match tree.ending(leaf)? {
+        Ending::Aborted { .. } => return None,
+        Ending::Exhausted { .. } => return Some(false),
+        Ending::Answered => {}
+    }
+    let answer = answer(tree.get(leaf).map(AsRef::as_ref))?;
     let judged = |v: &&Verdict| v.node == leaf && v.verifier.name() == "answer-correct";
     if let Some(verdict) = verdicts.iter().find(judged) {
         return Some(verdict.label == Some(StepLabel::Good));
