@@ -77,9 +77,7 @@ impl From<ReadError> for Failure {
         let kind = match &error {
             ReadError::Io { .. } => Kind::External,
             ReadError::NotARun { .. } => Kind::Usage,
-            ReadError::Line { .. }
-            | ReadError::Version { .. }
-            | ReadError::Blob { .. } => Kind::Input,
+            ReadError::Line { .. } | ReadError::Version { .. } => Kind::Input,
         };
         Failure::new(kind, error)
     }

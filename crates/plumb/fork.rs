@@ -13,6 +13,7 @@ use plumbline::{
     branch, grade, outcome, prefix,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
 use crate::divergence::describe;
@@ -160,6 +161,15 @@ pub(crate) fn without_forged(
 /// The step whose first observation is forged, if the run has one.
 pub(crate) fn forged_step(header: &RunHeader) -> Option<(TaskId, NodeId)> {
     forged(header).map(|(task, forged)| (task, forged.node))
+}
+
+/// What a run says of itself if it was made by changing another one, for headers of exports.
+pub(crate) fn counterfactual(header: &RunHeader) -> Option<Value> {
+    let mut provenance = header.settings.get("counterfactual")?.clone();
+    if let Some(Value::Object(forged)) = provenance.get_mut("forged") {
+        forged.remove("executed");
+    }
+    Some(provenance)
 }
 
 fn forged(header: &RunHeader) -> Option<(TaskId, Forged)> {

@@ -97,12 +97,12 @@ impl Files {
         }
         let mut text = serde_json::to_vec_pretty(header).expect("a header serialises");
         text.push(b'\n');
-        plumbline::store::write_atomically(&self.header_path(), &text)?;
         let mut names = Vec::new();
         for part in &self.parts {
-            fs::rename(&part.temporary, &part.path).map_err(at(&part.path))?;
+            name(&part.temporary, &part.path)?;
             names.push(part.path.clone());
         }
+        plumbline::store::write_atomically(&self.header_path(), &text)?;
         names.push(self.header_path());
         self.finished = true;
         Ok(names)
@@ -144,6 +144,25 @@ impl Drop for Files {
             let _ = fs::remove_dir(&self.out);
         }
     }
+}
+
+/// Gives a file its name, unless another export has given it to a file of its own by now.
+fn name(temporary: &Path, path: &Path) -> Result<()> {
+    let linked = match fs::hard_link(temporary, path) {
+        // Not every file system has links.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.exists() => {
+            fs::rename(temporary, path)
+        }
+        Ok(()) => fs::remove_file(temporary),
+        Err(error) => Err(error),
+    };
+    linked.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            let message = "another export wrote it meanwhile; name another --out";
+            Failure::say(Kind::Usage, format!("{}: {message}", path.display()))
+        }
+        _ => at(path)(error),
+    })
 }
 
 fn temporary(path: &Path) -> PathBuf {
