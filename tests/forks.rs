@@ -212,6 +212,35 @@ fn killed_at_any_moment_the_same_command_finishes_the_fork() {
 }
 
 #[test]
+fn an_export_says_what_was_changed_and_forged() {
+    let world = misled();
+    world.write("forged.txt", "[1] The Tide Mill: built by Nobody.\n");
+    let args = ["q4:1", "--observation", "forged.txt", "-r", "2", "-o", "runs/f"];
+    fork(&world, &args);
+    world.ok(&["label", "runs/f"]);
+    let export = |format: &str, out: &str, more: &[&str]| -> Value {
+        let line = ["export", "runs/f", "--format", format, "--out", out];
+        world.ok(&[&line[..], more].concat());
+        let header = world.read(&format!("{out}/{format}.header.json"));
+        serde_json::from_str(&header).expect("JSON")
+    };
+    let header = export("atif", "out", &[]);
+    let forged = &header["counterfactual"]["forged"];
+    assert!(forged["node"].is_u64() && forged.get("executed").is_none(), "{header}");
+    let atif = world.read("out/atif.jsonl");
+    assert_eq!(atif.matches("\"forged\":true").count(), 2, "{atif}");
+    let header = export("trl", "out", &[]);
+    assert_eq!(header["counts"]["refused"]["forged"], 2, "{header}");
+    let header = export("trl", "all", &["--forged"]);
+    assert_eq!(header["counts"]["refused"].get("forged"), None, "{header}");
+    // Steps that trajectories share are shared when they come back.
+    let steps = world.steps("runs/f").into_iter().filter(|line| line["type"] == "node");
+    let report = world.ok(&["import", "atif", "out/atif.jsonl", "--out", "again"]);
+    let count = format!("steps                   {}\n", steps.count());
+    assert!(report.contains(&count), "{report}");
+}
+
+#[test]
 fn a_fork_whose_policy_is_down_says_so_and_is_taken_up_again() {
     let world = misled();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -68,7 +68,10 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
     }
     match first {
         None if stale.is_empty() => Ok(()),
-        None => Err(Failure::say(Kind::Finding, stale_in_words(&args.run, &stale))),
+        None => {
+            let message = stale_in_words(&args.run, &stale);
+            Err(Failure::say(Kind::Finding, message).reported())
+        }
         Some((first, tree)) => {
             let message = format!(
                 "{} of {} pieces of evidence diverge. The first:\n{}",
@@ -76,7 +79,7 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
                 all.checked(),
                 describe(&first, tree)
             );
-            Err(Failure::say(Kind::Finding, message))
+            Err(Failure::say(Kind::Finding, message).reported())
         }
     }
 }

@@ -299,7 +299,7 @@ pub(crate) async fn fork(args: &ForkArgs, json: bool) -> Result<()> {
          kept: the same command takes them up again"
     );
     if empty {
-        return Err(Failure::say(Kind::External, message));
+        return Err(Failure::say(Kind::External, message).reported());
     }
     eprintln!("warning: {message}");
     Ok(())

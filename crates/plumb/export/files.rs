@@ -169,3 +169,21 @@ fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.partial-{}", std::process::id()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_another_export_took_meanwhile_is_not_taken_from_it() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (path, temporary) = (dir.path().join("a.jsonl"), dir.path().join(".a"));
+        for (mine, first) in [("one", true), ("two", false)] {
+            fs::write(&temporary, mine).expect("a file");
+            assert_eq!(name(&temporary, &path).is_ok(), first);
+        }
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "one");
+        let failure = name(&temporary, &path).expect_err("it is taken");
+        assert_eq!(failure.kind(), Kind::Usage, "{}", failure.message());
+    }
+}
