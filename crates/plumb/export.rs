@@ -8,6 +8,17 @@ mod header;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use plumbline::export::{
+    Advantages, Forged, Format, Group, Rewards, Rows, Settings, Told, Zeros,
+    agent_process_bench, declaration, openai_chat,
+};
+use plumbline::import::{Origin, TrajectoryFormat};
+use plumbline::store::{Index, each_origin};
+use plumbline::{
+    CallCache, Environment, Gold, GradeError, NodeId, Outcome, Step, StepLabel, Task,
+    TaskId, Tree, Verdict, VerifierId, View, Zero, grade, outcome,
+};
+
 use crate::failure::{Failure, Kind, Result};
 use crate::fork::forged_step;
 use crate::import::trajectories::source;
@@ -20,16 +31,6 @@ use crate::progress::Progress;
 use crate::recording::warn_of_losses;
 use files::Files;
 use header::Tally;
-use plumbline::export::{
-    Advantages, Forged, Format, Group, Rewards, Rows, Settings, Told, Zeros,
-    agent_process_bench, declaration, openai_chat,
-};
-use plumbline::import::{Origin, TrajectoryFormat};
-use plumbline::store::{Index, each_origin};
-use plumbline::{
-    CallCache, Environment, Gold, GradeError, NodeId, Outcome, Step, StepLabel, Task,
-    TaskId, Tree, Verdict, VerifierId, View, Zero, grade, outcome,
-};
 
 /// What is remembered of calls that the grading of one task makes.
 const GRADING_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -224,7 +225,7 @@ impl<'r> Run<'r> {
                     && args.format.tells()
                     && tells_otherwise(&environment, index.header())
                 {
-                    return Err(told_otherwise(&folder));
+                    return Err(never_told(&folder));
                 }
                 (folder.gold()?, Some(environment))
             }
@@ -332,7 +333,8 @@ impl<'r> Run<'r> {
         let mut verdicts = Vec::new();
         for (verifier, judged) in self.index.judged_by(id, self.only.as_ref())? {
             let current = |task| is_current(verifier, &judged, task, self.gold.get(id));
-            if !self.tasks.get(id).is_none_or(current) {
+            let is_used = judged.verdicts.iter().any(|verdict| view.admits(verdict));
+            if is_used && !self.tasks.get(id).is_none_or(current) {
                 *tally.stale.entry(verifier.clone()).or_default() += 1;
             }
             verdicts.extend(judged.verdicts);
@@ -450,8 +452,8 @@ impl<'r> Run<'r> {
     }
 }
 
-/// Refuses to write instructions that no model was given.
-fn told_otherwise(folder: &EnvironmentFolder) -> Failure {
+/// Instructions that no model was given are not written.
+fn never_told(folder: &EnvironmentFolder) -> Failure {
     let message = format!(
         "{}: its prompt, protocol or list of tools is not what the run's model was told, which \
          the rows would say; restore prompt.md and environment.toml, or make a new run",

@@ -19,7 +19,9 @@ use tokio::sync::{Semaphore, watch};
 use crate::divergence::describe;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::import::trajectories;
-use crate::label::{recorded_environment, tasks, unknown_task};
+use crate::label::{
+    all_judged, recorded_environment, stale, tasks, unknown_task, warn_of_stale,
+};
 use crate::manifest::{EnvironmentFolder, read};
 use crate::progress::Progress;
 use crate::recording;
@@ -246,6 +248,7 @@ pub(crate) async fn fork(args: &ForkArgs, json: bool) -> Result<()> {
     let tasks = tasks(&folder, &recording)?;
     let task = tasks.get(tree.task()).ok_or_else(|| unknown_task(tree.task()))?;
     let gold = folder.gold()?;
+    warn_of_stale(&args.run, &stale(&all_judged(&args.run)?, &tasks, &gold));
     let gold = gold.get(&task.id).ok_or_else(|| {
         let message =
             format!("task {} has no gold: success cannot be told from failure", task.id);
