@@ -185,7 +185,8 @@ fn what_was_stopped_or_has_not_ended_is_neither_right_nor_wrong() {
     assert_eq!(world.plumb(&["run", "world", "-m", &short, "-o", "runs/b"]).code, 5);
     let report = world.ok(&["diff", "runs/a", "runs/b", "--json"]);
     let report: Value = serde_json::from_str(&report).expect("JSON");
-    let graded = |side: &str| ["right", "wrong", "ungraded"].map(|of| &report[side][of]);
+    let graded =
+        |side: &str| ["right", "wrong", "ungraded"].map(|of| &report[side]["totals"][of]);
     assert_eq!(graded("one"), [3, 0, 1], "{report}");
     assert_eq!(graded("two"), [0, 0, 4], "{report}");
     for line in world.ok(&["show", "runs/b", "--json"]).lines() {

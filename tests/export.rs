@@ -301,7 +301,12 @@ fn labels_that_saw_other_gold_are_not_mixed_with_what_is_known_now() {
     let line = ["export", "own", "--format", "trl", "--out", "out"];
     world.fails(&line, 3, &words);
     assert!(!world.path("out").exists());
-    for command in [&["show", "own"][..], &["diff", "own", "own"]] {
+    let commands: [&[&str]; 3] = [
+        &["show", "own"],
+        &["diff", "own", "own"],
+        &["fork", "own", "q2:0", "--drop", "-r", "1", "-o", "fork"],
+    ];
+    for command in commands {
         let told = world.plumb(command);
         assert_eq!(told.code, 0, "{}", told.stderr);
         assert!(told.stderr.contains("gold was another"), "{}", told.stderr);
