@@ -83,7 +83,7 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
         table.rows.push((format!("view {view}"), agreement));
         let fitted = fitted(view, &verdicts, &recording, &tasks, &gold, &human);
         if let Fitted::Wholly(agreement) = fitted {
-            table.rows.push(("  on questions not fitted on".to_owned(), agreement));
+            table.rows.push(("  on questions not fitted on".to_owned(), *agreement));
         }
         for constant in BTreeSet::from([StepLabel::Good, Rated::majority(&rated)]) {
             let rows = Rated::constant(&rated, constant);
@@ -146,7 +146,7 @@ pub(crate) enum Fitted {
     Partly,
     /// The view's labels are those of a model that was fitted on them. How models that were
     /// fitted alike did on questions they had not seen: the figure to hold against others.
-    Wholly(Agreement),
+    Wholly(Box<Agreement>),
 }
 
 fn fitted(
@@ -182,7 +182,7 @@ fn fitted(
         };
         match fusion.cross_validation {
             Some(cross_validation) if is_the_views || said.len() == 1 => {
-                return Fitted::Wholly(cross_validation.agreement);
+                return Fitted::Wholly(Box::new(cross_validation.agreement));
             }
             _ => found = Fitted::Partly,
         }

@@ -237,7 +237,7 @@ fn step_error(
              the figure is in sample",
         ),
         Fitted::Wholly(unseen) => (
-            unseen,
+            *unseen,
             "; the labels are those of a model that was fitted on these very labels by people, \
              so this is how models fitted alike did on questions they had not seen",
         ),
