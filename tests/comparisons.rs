@@ -21,8 +21,7 @@ fn a_divergence_names_trajectory_step_and_field_and_shows_a_diff() {
         ],
     );
     let outcome = world.plumb(&["replay", "runs/a", "--json"]);
-    let report = outcome.stdout.lines().next().expect("a line");
-    let report: Value = serde_json::from_str(report).expect("JSON");
+    let report: Value = serde_json::from_str(&outcome.stdout).expect("one document");
     assert_eq!(report["first"]["trajectory"], "q3:3");
     assert_eq!(report["first"]["field"], "observation 0");
 }
@@ -170,6 +169,49 @@ fn two_runs_are_compared_by_outcome_label_and_parting() {
             .expect("JSON");
     assert_eq!(report["against"]["same"], 4);
     assert_eq!(report["against"]["relabelled"], 0);
+}
+
+#[test]
+fn what_was_stopped_or_has_not_ended_is_neither_right_nor_wrong() {
+    let world = World::new();
+    let right = world.right_script();
+    world.ok(&["run", "world", "-m", &right, "-c", "1", "-o", "runs/a"]);
+    // As kill -9 leaves it: the last trajectory without its ending.
+    let steps = world.read("runs/a/steps.jsonl");
+    let cut = steps.trim_end().rsplit_once('\n').expect("lines").0;
+    world.write("runs/a/steps.jsonl", &format!("{cut}\n"));
+    // A script that runs out: every trajectory is aborted after its first step.
+    let short = world.script(&[&search("mill")]);
+    assert_eq!(world.plumb(&["run", "world", "-m", &short, "-o", "runs/b"]).code, 5);
+    let report = world.ok(&["diff", "runs/a", "runs/b", "--json"]);
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let graded =
+        |side: &str| ["right", "wrong", "ungraded"].map(|of| &report[side]["totals"][of]);
+    assert_eq!(graded("one"), [3, 0, 1], "{report}");
+    assert_eq!(graded("two"), [0, 0, 4], "{report}");
+    for line in world.ok(&["show", "runs/b", "--json"]).lines() {
+        let row: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(row["correct"], Value::Null, "{row}");
+    }
+}
+
+#[test]
+fn what_two_runs_were_not_asked_alike_is_told() {
+    let world = World::new();
+    let script = world.right_script();
+    world.ok(&["run", "world", "-m", &script, "-o", "runs/a"]);
+    let tasks = world.read("world/tasks.jsonl").replace("Who built", "Who burnt");
+    world.write("others.jsonl", &tasks);
+    let other = ["run", "world", "-m", "baseline", "--tasks", "others.jsonl"];
+    world.ok(&[&other[..], &["-o", "runs/b"]].concat());
+    let told = |one: &str, two: &str| world.plumb(&["diff", one, two]).stderr;
+    assert_eq!(told("runs/a", "runs/a"), "");
+    let asked = told("runs/a", "runs/b");
+    assert!(asked.contains("the question of 1 tasks is not the same in both"), "{asked}");
+    world.edit("corpus/documents.jsonl", "lit in 1802", "lit in 1803");
+    world.ok(&["run", "world", "-m", &script, "-o", "runs/c"]);
+    let made = told("runs/a", "runs/c");
+    assert!(made.contains("not made in the same environment"), "{made}");
 }
 
 #[test]

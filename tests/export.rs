@@ -91,6 +91,8 @@ fn every_format_is_written_with_its_header() {
         assert_eq!(header["format"], format);
         assert_eq!(header["view"], "online");
         assert_eq!(header["leaks"]["gold"], false, "{header}");
+        let holds = ["agentprocessbench", "atif", "verifiers"].contains(&format);
+        assert_eq!(header["rows_hold"]["gold"], holds, "{header}");
         assert_eq!(header["step_error"], Value::Null);
         let kept = if ["trl", "openrlhf"].contains(&format) { "drop" } else { "keep" };
         assert_eq!(header["zeros"]["treatment"], kept);
@@ -182,20 +184,136 @@ fn a_run_without_tokens_says_what_to_do() {
 fn an_advantage_without_anything_to_hold_against_is_refused() {
     let world = imported();
     let export = |advantages: &'static str| {
-        let line = ["export", "run", "--format", "skyrl", "--advantages"];
+        let line = ["export", "run", "--format", "atropos", "--advantages"];
         [&line[..], &[advantages, "--out", advantages]].concat()
     };
     // Only the questions have two trajectories going on from them.
-    world.fails(&export("gae"), 1, &["no row was written", "3 no-value", "branch"]);
+    world.fails(&export("gae"), 1, &["no row was written", "3 no-value", "explore"]);
     for advantages in ["tree", "dual"] {
         world.ok(&export(advantages));
-        let header = header(&world, &format!("{advantages}/skyrl.header.json"));
+        let header = header(&world, &format!("{advantages}/atropos.header.json"));
         assert_eq!(header["advantages"], advantages);
         let refused = json!({"alone": 1, "not-an-extension": 1});
         assert_eq!(header["counts"]["refused"], refused, "{header}");
         let leaks = json!({"gold": true, "later": false, "outcome": true});
         assert_eq!(header["leaks"], leaks, "it looked at outcomes");
     }
+    // SkyRL's rows have none, and say so.
+    let line = ["export", "run", "--format", "skyrl", "--out", "none"];
+    let words = ["--advantages", "atropos"];
+    world.fails(&[&line[..], &["--advantages", "tree"]].concat(), 2, &words);
+    world.ok(&line);
+    assert_eq!(header(&world, "none/skyrl.header.json")["advantages"], Value::Null);
+    let line = ["export", "run", "--format", "trl", "--out", "x", "--rewards", "both"];
+    world.fails(&line, 2, &["--rewards", "trl"]);
+}
+
+#[test]
+fn zeros_of_labels_that_stay_the_sources_own_are_nobodys_business() {
+    let world = imported();
+    let line = ["export", "run", "--format", "openai-chat", "--zeros", "drop"];
+    world.fails(&[&line[..], &["--out", "x"]].concat(), 2, &["--zeros needs --view"]);
+    for (zeros, count) in [("drop", 4), ("keep", 8)] {
+        let line =
+            ["export", "run", "--format", "atif", "--zeros", zeros, "--out", zeros];
+        world.ok(&line);
+        let labels =
+            world.read(&format!("{zeros}/atif.jsonl")).matches("\"label\":").count();
+        assert_eq!(labels, count, "{zeros}");
+    }
+}
+
+#[test]
+fn each_trajectory_says_what_its_own_model_was_told() {
+    let world = World::new();
+    world.write("in.jsonl", &trajectories().replacen("Answer.", "Guess.", 1));
+    world.ok(&["import", "atif", "in.jsonl", "--out", "run"]);
+    world.ok(&["export", "run", "--format", "openai-chat", "--out", "out"]);
+    let system = |row: Value| row["messages"][0]["content"].clone();
+    let said: Vec<Value> =
+        rows(&world, "out/openai-chat.jsonl").into_iter().map(system).collect();
+    assert_eq!(said, ["Guess.", "Answer.", "Answer.", "Answer."]);
+}
+
+/// Two samples of each of the world's questions, labelled.
+fn own() -> World {
+    let world = World::new();
+    let script = world.right_script();
+    world.ok(&["run", "world", "-m", &script, "-r", "2", "-c", "1", "--out", "own"]);
+    world.ok(&["label", "own"]);
+    world
+}
+
+#[test]
+fn what_is_unfinished_comes_back_unfinished() {
+    let world = own();
+    let steps = world.read("own/steps.jsonl");
+    let cut = steps.trim_end().rsplit_once('\n').expect("lines").0;
+    world.write("own/steps.jsonl", &format!("{cut}\n"));
+    world.ok(&["export", "own", "--format", "atif", "--out", "out"]);
+    world.ok(&["import", "atif", "out/atif.jsonl", "--out", "again"]);
+    for run in ["own", "again"] {
+        let shown = world.ok(&["show", run]);
+        assert_eq!(shown.matches("unfinished").count(), 1, "{shown}");
+    }
+}
+
+#[test]
+fn tasks_and_who_labelled_them_survive_a_round_trip() {
+    let world = own();
+    world.ok(&["export", "own", "--format", "openai-chat", "--out", "out"]);
+    let report =
+        world.ok(&["import", "openai-chat", "out/openai-chat.jsonl", "--out", "chats"]);
+    for row in ["tasks                   4", "trajectories            8"] {
+        assert!(report.contains(row), "{report}");
+    }
+    let line = ["export", "own", "--format", "agentprocessbench", "--out", "out"];
+    world.ok(&[&line[..], &["--view", "strict-local"]].concat());
+    let file = "out/agentprocessbench.jsonl";
+    let report = world.ok(&["import", "agentprocessbench", file, "--out", "labelled"]);
+    assert!(report.contains("human labels            0"), "{report}");
+    let verdicts = world.read("labelled/verdicts/imported@1.jsonl");
+    assert!(verdicts.contains("\"saw\":{\"gold\":true"), "{verdicts}");
+    world.fails(&["score", "labels", "labelled"], 3, &["nobody has labelled"]);
+}
+
+#[test]
+fn instructions_that_no_model_was_given_are_not_written() {
+    let world = own();
+    let line = ["export", "own", "--format", "openai-chat", "--out", "out"];
+    world.edit("world/prompt.md", "Answer the question.", "Say banana.");
+    world.fails(&line, 3, &["world", "prompt.md", "not what the run's model was told"]);
+    assert!(!world.path("out").exists());
+    // A judge's conversation does not say them.
+    world.ok(&["export", "own", "--format", "verdict-chat", "--out", "out"]);
+    world.edit("world/prompt.md", "Say banana.", "Answer the question.");
+    // What a tool finds now is not what the model was told, either way.
+    world.edit("corpus/documents.jsonl", "lit in 1802", "lit in 1803");
+    world.ok(&line);
+}
+
+#[test]
+fn labels_that_saw_other_gold_are_not_mixed_with_what_is_known_now() {
+    let world = own();
+    world.edit("world/gold.jsonl", "\"1802\"", "\"1803\"");
+    let words = ["1 by answer-correct@", "gold was another", "plumb label"];
+    world.fails(&["audit", "own"], 1, &words);
+    let line = ["export", "own", "--format", "trl", "--out", "out"];
+    world.fails(&line, 3, &words);
+    assert!(!world.path("out").exists());
+    let commands: [&[&str]; 3] = [
+        &["show", "own"],
+        &["diff", "own", "own"],
+        &["fork", "own", "q2:0", "--drop", "-r", "1", "-o", "fork"],
+    ];
+    for command in commands {
+        let told = world.plumb(command);
+        assert_eq!(told.code, 0, "{}", told.stderr);
+        assert!(told.stderr.contains("gold was another"), "{}", told.stderr);
+    }
+    world.ok(&["label", "own"]);
+    world.ok(&["audit", "own"]);
+    world.ok(&line);
 }
 
 #[test]

@@ -1,8 +1,10 @@
+use std::net::TcpListener;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use crate::recovery::wait_for_bytes;
+use crate::refusals::answer_request;
 use crate::world::{World, search};
 
 const QUESTION: &str = "Who built the Tide Mill?";
@@ -210,6 +212,63 @@ fn killed_at_any_moment_the_same_command_finishes_the_fork() {
 }
 
 #[test]
+fn an_export_says_what_was_changed_and_forged() {
+    let world = misled();
+    world.write("forged.txt", "[1] The Tide Mill: built by Nobody.\n");
+    let args = ["q4:1", "--observation", "forged.txt", "-r", "2", "-o", "runs/f"];
+    fork(&world, &args);
+    world.ok(&["label", "runs/f"]);
+    let export = |format: &str, out: &str, more: &[&str]| -> Value {
+        let line = ["export", "runs/f", "--format", format, "--out", out];
+        world.ok(&[&line[..], more].concat());
+        let header = world.read(&format!("{out}/{format}.header.json"));
+        serde_json::from_str(&header).expect("JSON")
+    };
+    let header = export("atif", "out", &[]);
+    let forged = &header["counterfactual"]["forged"];
+    assert!(forged["node"].is_u64() && forged.get("executed").is_none(), "{header}");
+    let atif = world.read("out/atif.jsonl");
+    assert_eq!(atif.matches("\"forged\":true").count(), 2, "{atif}");
+    let header = export("trl", "out", &[]);
+    assert_eq!(header["counts"]["refused"]["forged"], 2, "{header}");
+    let header = export("trl", "all", &["--forged"]);
+    assert_eq!(header["counts"]["refused"].get("forged"), None, "{header}");
+    // Steps that trajectories share are shared when they come back.
+    let steps = world.steps("runs/f").into_iter().filter(|line| line["type"] == "node");
+    let report = world.ok(&["import", "atif", "out/atif.jsonl", "--out", "again"]);
+    let count = format!("steps                   {}\n", steps.count());
+    assert!(report.contains(&count), "{report}");
+}
+
+#[test]
+fn a_fork_whose_policy_is_down_says_so_and_is_taken_up_again() {
+    let world = misled();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let policy = format!("openai:m@http://{address}/v1");
+    let args = ["fork", "runs/a", "q4:0", "--drop", "-r", "2", "-c", "1", "-m", &policy];
+    let args = [&args[..], &["-o", "runs/f"]].concat();
+    let down = world.plumb(&args);
+    assert_eq!(down.code, 5, "{}", down.stderr);
+    for word in ["the first said: ", &address.to_string(), "the same command"] {
+        assert!(down.stderr.contains(word), "{}", down.stderr);
+    }
+    assert!(!down.stdout.contains("word for word"), "{}", down.stdout);
+    let listener = TcpListener::bind(address).expect("the port is free again");
+    let server = std::thread::spawn(move || {
+        (0..4).for_each(|_| {
+            answer_request(&listener, "<answer>Hanne Voss</answer>");
+        });
+    });
+    let up = world.ok(&args);
+    assert_eq!(up.matches("2/2").count(), 2, "{up}");
+    assert!(!up.contains("stopped from outside"), "{up}");
+    server.join().expect("both samples of both arms were asked for");
+    world.ok(&["replay", "runs/f"]);
+}
+
+#[test]
 fn what_cannot_be_forked_is_refused() {
     let world = misled();
     let refused = |args: &[&str], code, words: &[&str]| {
@@ -225,6 +284,15 @@ fn what_cannot_be_forked_is_refused() {
     refused(&["q4", "--delete-each", "--rest", "resampled"], 2, &["keeps the rest"]);
     world.edit("corpus/documents.jsonl", "known for its bell", "famed for its bell");
     refused(&["q4:1", "--drop"], 1, &["cannot be restored", "step 0", "famed"]);
+    world.edit("corpus/documents.jsonl", "famed for its bell", "known for its bell");
+    // What comes after the change, too, where nothing stands in its way.
+    world.edit("corpus/documents.jsonl", "was built by Hanne", "was build by Hanne");
+    let then = ["-m", "scripted:then.jsonl", "-r", "1", "-o", "runs/f"];
+    let differs = ["cannot be restored", "step 1", "build by"];
+    refused(&[&["q4:0", "--drop"], &then[..]].concat(), 1, &differs);
+    refused(&[&["q4:1", "--observation", "x.txt"], &then[..]].concat(), 1, &differs);
+    let kept = ["q4:0", "--observation", "x.txt", "--rest", "kept"];
+    refused(&[&kept[..], &then].concat(), 1, &differs);
     world.write("world/gold.jsonl", "");
     refused(&["q4:1", "--drop"], 3, &["no gold"]);
 }

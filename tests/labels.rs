@@ -170,6 +170,23 @@ fn an_imported_run_knows_its_own_environment_again() {
 }
 
 #[test]
+fn what_an_imported_run_carries_is_read_or_refused() {
+    let world = imported();
+    let gold = world.read("run/environment/gold.jsonl");
+    world.write("run/environment/gold.jsonl", &gold.repeat(2));
+    for command in [&["show", "run"][..], &["diff", "run", "run"]] {
+        world.fails(command, 3, &["gold.jsonl:2", "earlier line"]);
+    }
+    // An environment of one's own may have changed since.
+    let script = world.right_script();
+    world.ok(&["run", "world", "-m", &script, "--out", "own"]);
+    world.edit("world/gold.jsonl", "\"1802\"", "1802");
+    let shown = world.plumb(&["show", "own"]);
+    assert_eq!(shown.code, 0, "{}", shown.stderr);
+    assert!(shown.stderr.contains("gold.jsonl:2"), "{}", shown.stderr);
+}
+
+#[test]
 fn a_run_of_our_own_is_audited_by_making_its_calls_again() {
     let world = World::new();
     let replies = [search("Tide Mill"), "<answer>Hanne Voss</answer>".to_owned()];
@@ -210,6 +227,20 @@ fn published_trajectories_come_in_and_go_out_whole() {
     let scored =
         world.ok(&["score", "labels", "apb", "--against", "judges", &judges, "--json"]);
     let scored: Value = serde_json::from_str(&scored).expect("JSON");
+    world.ok(&["label", "apb", "--verifier", "fusion-gold"]);
+    let named = ["--verifier", "fusion-gold"];
+    let table = world.ok(&[&["score", "labels", "apb"][..], &named].concat());
+    let unseen = table.lines().find(|line| line.contains("on questions not fitted on"));
+    let unseen = unseen.unwrap_or_else(|| panic!("{table}"));
+    let line =
+        ["export", "apb", "--format", "trl", "--error-from", "apb", "--out", "trl"];
+    world.ok(&[&line[..], &named].concat());
+    let header: Value =
+        serde_json::from_str(&world.read("trl/trl.header.json")).expect("JSON");
+    let note = header["step_error_note"].as_str().expect("a note");
+    assert!(note.contains("questions they had not seen"), "{note}");
+    let right = 100.0 * (1.0 - header["step_error"]["value"].as_f64().expect("a number"));
+    assert!(unseen.contains(&format!("{right:.1}")), "{right} in {unseen}");
     let row = |name: &str| -> (f64, f64) {
         let rows = scored["labels"].as_array().expect("rows");
         let row = rows.iter().find(|row| row["name"] == name).expect(name);

@@ -125,7 +125,8 @@ fn a_stateful_server_forks_by_being_told_the_same_calls() {
     let (seen, _) = observed(&world, &["count", "act", "count", "count"], "run");
     assert_eq!(seen, ["1", "fine", "2", "3"]);
     world.ok(&["replay", "run"]);
-    let policy = world.script(&[&call("count", &json!({})), "<answer>x</answer>"]);
+    let count = call("count", &json!({}));
+    let policy = world.script(&[&count, &count, &count, "<answer>x</answer>"]);
     let fork = ["fork", "run", "t:2", "--drop", "--rest", "resampled", "--samples", "2"];
     let fork = [&fork[..], &["--policy", &policy, "--out", "f"]].concat();
     world.ok(&fork);

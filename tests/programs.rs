@@ -191,7 +191,7 @@ fn a_replay_takes_what_an_external_tool_said_from_the_record() {
     world.ok(&["label", "run"]);
     world.ok(&["audit", "run"]);
     assert_eq!(calls(), 2, "nobody called it again");
-    let policy = world.script(&["<answer>x</answer>"]);
+    let policy = world.script(&["<answer>x</answer>"; 3]);
     world.ok(&[
         "fork",
         "run",

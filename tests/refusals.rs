@@ -141,21 +141,8 @@ fn an_endpoint_serves_an_episode_and_its_key_is_written_nowhere() {
         ];
         let mut authorised = 0;
         for reply in replies {
-            let (mut stream, _) = listener.accept().expect("a connection");
-            let request = read_request(&mut stream);
+            let request = answer_request(&listener, &reply);
             authorised += usize::from(request.contains("Bearer sesame-1234"));
-            let body = serde_json::json!({
-                "choices": [{"index": 0, "finish_reason": "stop",
-                    "message": {"role": "assistant", "content": reply}}],
-                "usage": {"prompt_tokens": 10, "completion_tokens": 5}
-            })
-            .to_string();
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-                 connection: close\r\n\r\n",
-                body.len()
-            );
-            stream.write_all((head + &body).as_bytes()).expect("a reply");
         }
         authorised
     });
@@ -181,6 +168,25 @@ fn an_endpoint_serves_an_episode_and_its_key_is_written_nowhere() {
     for file in ["runs/a/run.json", "runs/a/steps.jsonl"] {
         assert!(!world.read(file).contains("sesame"), "{file} holds the key");
     }
+}
+
+/// Answers one request as an endpoint would, and returns it.
+pub(crate) fn answer_request(listener: &TcpListener, reply: &str) -> String {
+    let (mut stream, _) = listener.accept().expect("a connection");
+    let request = read_request(&mut stream);
+    let body = serde_json::json!({
+        "choices": [{"index": 0, "finish_reason": "stop",
+            "message": {"role": "assistant", "content": reply}}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5}
+    })
+    .to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).expect("a reply");
+    request
 }
 
 fn read_request(stream: &mut std::net::TcpStream) -> String {

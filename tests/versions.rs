@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! $ cd tests/runs
-//! $ plumb run world -m scripted:script.jsonl -c 1 -o v1.3
-//! $ plumb label v1.3
+//! $ plumb run world -m scripted:script.jsonl -c 1 -o v1.4
+//! $ plumb label v1.4
 //! ```
 
 use std::fs;
@@ -16,7 +16,7 @@ use plumbline::store::{FORMAT, read_header};
 use crate::world::World;
 
 /// One for each version there has been; the last is the one written now.
-const VERSIONS: [&str; 4] = ["1.0", "1.1", "1.2", "1.3"];
+const VERSIONS: [&str; 5] = ["1.0", "1.1", "1.2", "1.3", "1.4"];
 
 /// A copy of the recorded runs, beside the environment they were made in.
 fn recorded() -> World {

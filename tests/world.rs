@@ -2,6 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use plumbline::store::FORMAT;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -119,8 +120,11 @@ impl World {
             Some((object, _)) => format!("{object}\n}}\n"),
             None => text,
         };
-        let text = text.replacen("\"minor\":3", "\"minor\":2", 1);
-        self.write(&name, &text.replacen("\"minor\": 3", "\"minor\": 2", 1));
+        let minor = |space: &str, minor: u32| format!("\"minor\":{space}{minor}");
+        let older = |text: String, space: &str| {
+            text.replacen(&minor(space, FORMAT.minor), &minor(space, 2), 1)
+        };
+        self.write(&name, &older(older(text, ""), " "));
         // It may be gone already.
         let _ = fs::remove_file(self.path(&format!("{run}/contents.jsonl")));
     }

@@ -10,7 +10,10 @@ use crate::divergence::{describe, to_json};
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::fork::without_forged;
 use crate::import::trajectories;
-use crate::label::{by_task, judged, recorded_environment, tasks, unknown_task};
+use crate::label::{
+    Stale, by_task, is_current, judged, recorded_environment, stale, stale_in_words,
+    tasks, unknown_task,
+};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
 use crate::recording;
@@ -31,7 +34,16 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
         Some(_) => AuditGround::Tape(&environment),
         None => AuditGround::World(&environment),
     };
-    let verdicts = by_task(judged(&args.run, &tasks)?);
+    let gold = folder.gold()?;
+    let mut judged = judged(&args.run, &tasks)?;
+    let stale = stale(&judged, &tasks, &gold);
+    for (verifier, judged) in &mut judged {
+        judged.retain(|id, of| {
+            let task = tasks.get(id);
+            task.is_none_or(|task| is_current(verifier, of, task, gold.get(id)))
+        });
+    }
+    let verdicts = by_task(judged);
     let progress = Progress::new("trees audited", recording.trees.len() as u64, json);
     let mut audits: BTreeMap<VerifierId, Audit> = BTreeMap::new();
     let mut first: Option<(Divergence, &Tree)> = None;
@@ -50,12 +62,16 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
     progress.finish();
     let mut all = Audit::default();
     audits.values().for_each(|audit| all += audit);
-    print(&audits, &all, first.as_ref(), json);
+    print(&audits, &all, &stale, first.as_ref(), json);
     if let (Some(format), false) = (imported, json) {
         println!("imported from {format}: calls were looked up in the record, not made");
     }
     match first {
-        None => Ok(()),
+        None if stale.is_empty() => Ok(()),
+        None => {
+            let message = stale_in_words(&args.run, &stale);
+            Err(Failure::say(Kind::Finding, message).reported())
+        }
         Some((first, tree)) => {
             let message = format!(
                 "{} of {} pieces of evidence diverge. The first:\n{}",
@@ -63,7 +79,7 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
                 all.checked(),
                 describe(&first, tree)
             );
-            Err(Failure::say(Kind::Finding, message))
+            Err(Failure::say(Kind::Finding, message).reported())
         }
     }
 }
@@ -71,6 +87,7 @@ pub(crate) async fn audit(args: &AuditArgs, json: bool) -> Result<()> {
 fn print(
     audits: &BTreeMap<VerifierId, Audit>,
     all: &Audit,
+    stale: &Stale,
     first: Option<&(Divergence, &Tree)>,
     json: bool,
 ) {
@@ -78,7 +95,10 @@ fn print(
         let verifiers: BTreeMap<String, &Audit> =
             audits.iter().map(|(id, audit)| (id.to_string(), audit)).collect();
         let first = first.map(|(divergence, tree)| to_json(divergence, tree));
-        println!("{}", json!({ "verifiers": verifiers, "all": all, "first": first }));
+        println!(
+            "{}",
+            json!({ "verifiers": verifiers, "all": all, "stale": stale, "first": first })
+        );
         return;
     }
     println!(

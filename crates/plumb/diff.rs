@@ -13,10 +13,9 @@ use serde_json::{Value, json};
 
 use crate::divergence::{self, readable};
 use crate::failure::{Blame, Kind, Result};
-use crate::label::{Verdicts, tasks, verdicts, view};
-use crate::manifest::EnvironmentFolder;
-use crate::recording;
-use crate::show::{answer, correct, ending};
+use crate::label::{Verdicts, all_judged, by_task, stale, view, warn_of_stale};
+use crate::recording::{self, Asked, asked};
+use crate::show::{correct, ending};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
@@ -49,7 +48,8 @@ struct Totals {
     steps: u64,
     right: u64,
     wrong: u64,
-    /// No gold, or a comparison that takes execution and has not been judged.
+    /// Not ended or stopped from outside, no gold, or a comparison that takes execution and
+    /// has not been judged.
     ungraded: u64,
     good: u64,
     neutral: u64,
@@ -98,6 +98,7 @@ struct Half {
 pub(crate) fn diff(args: &DiffArgs, json: bool) -> Result<()> {
     let view = view(&args.view)?;
     let (one, two) = (Side::open(&args.one)?, Side::open(&args.two)?);
+    one.warn_of_others(&two);
     let mut against = Against::default();
     let mut rows = Vec::new();
     for (task, tree) in &one.recording.trees {
@@ -141,13 +142,34 @@ type Labels = BTreeMap<NodeId, StepLabel>;
 impl Side {
     fn open(run: &Path) -> Result<Self> {
         let recording = recording::open(run)?;
-        let verdicts = verdicts(run)?;
-        // A run can be looked at where its environment is not at hand.
-        let folder = EnvironmentFolder::of_run(run, &recording.header).ok();
-        let gold = folder.as_ref().and_then(|folder| folder.gold().ok());
-        let tasks = folder.as_ref().and_then(|folder| tasks(folder, &recording).ok());
-        let (gold, tasks) = (gold.unwrap_or_default(), tasks.unwrap_or_default());
+        let Asked { tasks, gold } = asked(run, &recording)?;
+        let judged = all_judged(run)?;
+        warn_of_stale(run, &stale(&judged, &tasks, &gold));
+        let verdicts = by_task(judged);
         Ok(Self { recording, verdicts, gold, tasks })
+    }
+
+    /// Says so where it was not the same that the two were asked, or not the same world.
+    fn warn_of_others(&self, other: &Self) {
+        let shared = self.recording.trees.keys();
+        let shared = shared.filter(|task| other.recording.trees.contains_key(*task));
+        let differs = |task: &&TaskId| self.tasks.get(*task) != other.tasks.get(*task);
+        let differing = shared.filter(differs).count();
+        let (one, two) = (&self.recording.header, &other.recording.header);
+        let is_known = !self.tasks.is_empty() && !other.tasks.is_empty();
+        if is_known && differing > 0 {
+            eprintln!(
+                "warning: the question of {differing} tasks is not the same in both"
+            );
+        } else if !is_known && one.tasks_digest != two.tasks_digest {
+            eprintln!("warning: whether both were asked the same cannot be told");
+        }
+        if one.environment_digest != two.environment_digest {
+            eprintln!(
+                "warning: the two were not made in the same environment: its prompt, limits, \
+                 tools or their data differ"
+            );
+        }
     }
 
     fn verdicts(&self, tree: &Tree) -> &[Verdict] {
@@ -162,8 +184,7 @@ impl Side {
 
     fn correct(&self, tree: &Tree, leaf: NodeId) -> Option<bool> {
         let gold = self.gold.get(tree.task())?;
-        let answer = answer(tree.get(leaf).map(AsRef::as_ref));
-        correct(leaf, answer, gold, self.verdicts(tree))
+        correct(tree, leaf, gold, self.verdicts(tree))
     }
 
     fn totals(&self, view: View) -> Totals {

@@ -96,7 +96,7 @@ fn report(
     let more = problems.len().saturating_sub(shown.len());
     let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
     let message = format!("{} problems:\n{}{more}", problems.len(), shown.join("\n"));
-    Err(Failure::say(Kind::Finding, message))
+    Err(Failure::say(Kind::Finding, message).reported())
 }
 
 /// Tasks without gold and gold without a task.

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use plumbline::export::{
-    Advantages, Format, Group, Rewards, Rows, Settings, Zeros, agent_process_bench,
-    declaration, openai_chat,
+    Advantages, Forged, Format, Group, Rewards, Rows, Settings, Told, Zeros,
+    agent_process_bench, declaration, openai_chat,
 };
 use plumbline::import::{Origin, TrajectoryFormat};
 use plumbline::store::{Index, each_origin};
@@ -18,12 +18,13 @@ use plumbline::{
     CallCache, Environment, Gold, GradeError, NodeId, Outcome, Step, StepLabel, Task,
     TaskId, Tree, Verdict, VerifierId, View, Zero, grade, outcome,
 };
-use serde_json::Value;
 
 use crate::failure::{Failure, Kind, Result};
+use crate::fork::forged_step;
 use crate::import::trajectories::source;
 use crate::label::{
-    environment_of, known_task, named, tasks_of, unknown_task, view, warn_of_missing,
+    environment_of, is_current, known_task, named, stale_in_words, tasks_of,
+    tells_otherwise, unknown_task, view, warn_of_missing,
 };
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
@@ -59,15 +60,20 @@ pub(crate) struct ExportArgs {
     /// keep, and drop where the format knows only yes and no.
     #[arg(long, value_name = "Z")]
     zeros: Option<Zeros>,
-    /// What a step earns: step (its label), outcome (of the trajectory, on the last step),
-    /// both, or ppr (process plus outcome minus one).
-    #[arg(long, default_value = "step", value_name = "R", value_parser = rewards)]
-    rewards: Rewards,
-    /// What rewards are compared with: grpo or rloo (trajectories of one task), turn or
-    /// sibling (steps taken from one state), gae (what trajectories through a state earn),
-    /// tree (the outcomes below a step), dual (outcomes and steps, each among themselves).
-    #[arg(long, default_value = "grpo", value_name = "A", value_parser = advantages)]
-    advantages: Advantages,
+    /// What a step earns: step (its label, the default), outcome (of the trajectory, on the
+    /// last step), both, or ppr (process plus outcome minus one).
+    #[arg(long, value_name = "R", value_parser = rewards)]
+    rewards: Option<Rewards>,
+    /// What rewards are compared with: grpo (the default) or rloo (trajectories of one task),
+    /// turn or sibling (steps taken from one state), gae (what trajectories through a state
+    /// earn), tree (the outcomes below a step), dual (outcomes and steps, each among
+    /// themselves).
+    #[arg(long, value_name = "A", value_parser = advantages)]
+    advantages: Option<Advantages>,
+    /// Write trajectories with a forged observation too where the format cannot say that no
+    /// tool gave it.
+    #[arg(long)]
+    forged: bool,
     /// A run with labels by people, judged by the same verifiers: how often the view is wrong
     /// about its steps goes into the header.
     #[arg(long, value_name = "RUN")]
@@ -95,8 +101,25 @@ impl ExportArgs {
             );
             return Err(Failure::say(Kind::Usage, message));
         }
-        let Self { rewards, advantages, .. } = *self;
-        Ok(Settings { zeros, rewards, advantages })
+        let refuse = |option: &str, what: &str| {
+            let message = format!("{option}: the rows of {} have no {what}", self.format);
+            Err(Failure::say(Kind::Usage, message))
+        };
+        if self.rewards.is_some() && !self.format.has_rewards() {
+            return refuse("--rewards", "rewards");
+        }
+        if self.advantages.is_some() && !self.format.has_advantages() {
+            return refuse(
+                "--advantages",
+                "advantages; those of verl, verifiers and atropos do",
+            );
+        }
+        Ok(Settings {
+            zeros,
+            rewards: self.rewards.unwrap_or(Rewards::Step),
+            advantages: self.advantages.unwrap_or(Advantages::Grpo),
+            forged: if self.forged { Forged::Keep } else { Forged::Refuse },
+        })
     }
 
     /// The view that labels are read by; `None` where nothing is labelled, or labels are the
@@ -105,11 +128,14 @@ impl ExportArgs {
         match (&self.view, self.format) {
             (Some(name), _) => view(name).map(Some),
             (None, Format::AgentProcessBench | Format::OpenaiChat) => {
-                if self.verifiers.is_empty() {
-                    return Ok(None);
-                }
-                let message =
-                    "--verifier needs --view, for this format has labels of its own";
+                let option = match (self.verifiers.as_slice(), self.zeros) {
+                    ([], None) => return Ok(None),
+                    ([], Some(_)) => "--zeros",
+                    _ => "--verifier",
+                };
+                let message = format!(
+                    "{option} needs --view, for this format has labels of its own"
+                );
                 Err(Failure::say(Kind::Usage, message))
             }
             (None, _) => Ok(Some(VIEW)),
@@ -131,9 +157,13 @@ pub(crate) async fn export(args: &ExportArgs, json: bool) -> Result<()> {
     let mut tally = Tally::default();
     let mut files = Files::create(&args.out, args.format)?;
     if run.goes_back() {
-        run.give_back(args, &mut files, &mut tally)?;
+        run.give_back(args, settings.zeros, &mut files, &mut tally)?;
     } else {
         run.walk(&settings, &mut files, &mut tally, json).await?;
+    }
+    if !tally.stale.is_empty() {
+        let message = stale_in_words(&args.run, &tally.stale);
+        return Err(Failure::say(Kind::Input, message));
     }
     if tally.rows() == 0 {
         let message = format!(
@@ -170,8 +200,8 @@ struct Run<'r> {
 struct Read {
     tree: Tree,
     verdicts: Vec<Verdict>,
-    system: String,
-    tools: Vec<Value>,
+    told: Told,
+    told_otherwise: BTreeMap<NodeId, Told>,
 }
 
 impl<'r> Run<'r> {
@@ -190,6 +220,13 @@ impl<'r> Run<'r> {
             true => (folder.gold()?, None),
             false => {
                 let environment = environment_of(&folder, index.header(), json).await?;
+                let is_own = !index.is_imported();
+                if is_own
+                    && args.format.tells()
+                    && tells_otherwise(&environment, index.header())
+                {
+                    return Err(never_told(&folder));
+                }
                 (folder.gold()?, Some(environment))
             }
         };
@@ -237,6 +274,7 @@ impl<'r> Run<'r> {
     ) -> Result<()> {
         let count = self.index.tasks().count() as u64;
         let progress = Progress::new("tasks exported", count, json);
+        let forged = forged_step(self.index.header());
         for (number, id) in (0..).zip(self.index.tasks()) {
             let task = self.tasks.get(id).ok_or_else(|| unknown_task(id))?;
             let read = self.read(id, tally)?;
@@ -250,9 +288,10 @@ impl<'r> Run<'r> {
                 task,
                 gold: self.gold.get(id),
                 policy: &self.index.header().policy,
-                system: &read.system,
-                tools: &read.tools,
+                told: &read.told,
+                told_otherwise: &read.told_otherwise,
                 tree: &read.tree,
+                forged: forged.as_ref().filter(|(of, _)| of == id).map(|(_, node)| *node),
                 verdicts: &read.verdicts,
                 labels,
                 outcomes,
@@ -269,28 +308,37 @@ impl<'r> Run<'r> {
     fn read(&self, id: &TaskId, tally: &mut Tally) -> Result<Read> {
         let tree = self.index.tree(id)?;
         let verdicts = self.verdicts(id, tally)?;
-        let (system, tools) = match self.index.is_imported() {
-            true => {
-                let origins = self.index.origins(id)?;
-                let said =
-                    origins.iter().map(Origin::system).find(|said| !said.is_empty());
-                let tools = origins.first().map(Origin::tools).unwrap_or_default();
-                (said.unwrap_or_default().to_owned(), tools)
+        if !self.index.is_imported() {
+            let own = self.environment.as_ref().expect("a run of our own has one");
+            let tools = own.specs().iter().map(declaration).collect();
+            let told = Told { system: own.system().to_owned(), tools };
+            return Ok(Read { tree, verdicts, told, told_otherwise: BTreeMap::new() });
+        }
+        let mut told: Option<Told> = None;
+        let mut told_otherwise = BTreeMap::new();
+        for origin in self.index.origins(id)? {
+            let own = Told { system: origin.system().to_owned(), tools: origin.tools() };
+            let first = told.get_or_insert_with(|| own.clone());
+            if let (true, Some(leaf)) = (own != *first, origin.leaf) {
+                told_otherwise.insert(leaf, own);
             }
-            false => {
-                let own = self.environment.as_ref().expect("a run of our own has one");
-                let tools = own.specs().iter().map(declaration).collect();
-                (own.system().to_owned(), tools)
-            }
-        };
-        Ok(Read { tree, verdicts, system, tools })
+        }
+        Ok(Read { tree, verdicts, told: told.unwrap_or_default(), told_otherwise })
     }
 
     /// The verdicts that the view admits. Those that were named and that it cannot use are an
     /// error: see [`View::require`].
     fn verdicts(&self, id: &TaskId, tally: &mut Tally) -> Result<Vec<Verdict>> {
         let Some(view) = self.view else { return Ok(vec![]) };
-        let mut verdicts = self.index.verdicts(id, self.only.as_ref())?;
+        let mut verdicts = Vec::new();
+        for (verifier, judged) in self.index.judged_by(id, self.only.as_ref())? {
+            let current = |task| is_current(verifier, &judged, task, self.gold.get(id));
+            let is_used = judged.verdicts.iter().any(|verdict| view.admits(verdict));
+            if is_used && !self.tasks.get(id).is_none_or(current) {
+                *tally.stale.entry(verifier.clone()).or_default() += 1;
+            }
+            verdicts.extend(judged.verdicts);
+        }
         if self.only.is_some() {
             view.require(&verdicts).map_err(|error| Failure::new(Kind::Usage, error))?;
         }
@@ -336,10 +384,11 @@ impl<'r> Run<'r> {
     fn give_back(
         &self,
         args: &ExportArgs,
+        zeros: Zeros,
         files: &mut Files,
         tally: &mut Tally,
     ) -> Result<()> {
-        let mut held: Option<(TaskId, Tree, Option<Labels>)> = None;
+        let mut held: Option<(TaskId, Tree, Vec<Verdict>, Option<Labels>)> = None;
         each_origin(&args.run, |origin| {
             if held.as_ref().is_none_or(|(task, ..)| *task != origin.task) {
                 let tree = self.index.tree(&origin.task)?;
@@ -351,10 +400,18 @@ impl<'r> Run<'r> {
                     let labels = view.labels(question, &tree, &verdicts);
                     labels.iter().map(|(node, l)| (*node, (l.label, l.zero))).collect()
                 });
-                held = Some((origin.task.clone(), tree, labels));
+                held = Some((origin.task.clone(), tree, verdicts, labels));
             }
-            let (_, tree, labels) = held.as_ref().expect("it was just read");
-            files.push_line(&self.line(args, &origin, tree, labels.as_ref())?)?;
+            let (_, tree, verdicts, labels) = held.as_ref().expect("it was just read");
+            let own = labels.as_ref().map(|labels| {
+                let label = |(index, node): &(u32, NodeId)| {
+                    let (label, zero) = *labels.get(node)?;
+                    Some((*index, zeros.treat(label, zero)?))
+                };
+                let steps = origin.messages.iter().filter_map(label).collect();
+                agent_process_bench::Labels::of(steps, verdicts)
+            });
+            files.push_line(&self.line(args, &origin, tree, own.as_ref())?)?;
             tally.line();
             if let Some(labels) = labels {
                 let of_path = origin.messages.iter();
@@ -370,7 +427,7 @@ impl<'r> Run<'r> {
         args: &ExportArgs,
         origin: &Origin,
         tree: &Tree,
-        labels: Option<&Labels>,
+        labels: Option<&agent_process_bench::Labels>,
     ) -> Result<String> {
         let path = match origin.leaf {
             Some(leaf) if tree.get(leaf).is_some() => tree.path(leaf),
@@ -379,14 +436,7 @@ impl<'r> Run<'r> {
         let steps: Vec<&Step> = path.iter().map(|(_, node)| &node.step).collect();
         let line = match args.format {
             Format::AgentProcessBench => {
-                let labels = labels.map(|labels| {
-                    let label = |(index, node): &(u32, NodeId)| {
-                        Some((*index, labels.get(node)?.0))
-                    };
-                    let steps = origin.messages.iter().filter_map(label).collect();
-                    agent_process_bench::Labels { steps, last: None }
-                });
-                agent_process_bench::line(&origin.rest, &steps, labels.as_ref())
+                agent_process_bench::line(&origin.rest, &steps, labels)
             }
             _ => openai_chat::line(&origin.rest, &steps),
         };
@@ -400,6 +450,16 @@ impl<'r> Run<'r> {
             Failure::say(Kind::Usage, message)
         })
     }
+}
+
+/// Instructions that no model was given are not written.
+fn never_told(folder: &EnvironmentFolder) -> Failure {
+    let message = format!(
+        "{}: its prompt, protocol or list of tools is not what the run's model was told, which \
+         the rows would say; restore prompt.md and environment.toml, or make a new run",
+        folder.dir.display()
+    );
+    Failure::say(Kind::Input, message)
 }
 
 /// What a view makes of the steps of one tree.

@@ -11,6 +11,7 @@ use plumbline::store::{ReadError, WriteError};
 pub(crate) struct Failure {
     kind: Kind,
     source: anyhow::Error,
+    is_reported: bool,
 }
 
 /// Whose turn it is to do something about a failure. The numbers are the exit codes.
@@ -32,11 +33,20 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn new(kind: Kind, source: impl Into<anyhow::Error>) -> Self {
-        Self { kind, source: source.into() }
+        Self { kind, source: source.into(), is_reported: false }
     }
 
     pub(crate) fn say(kind: Kind, message: impl Display) -> Self {
-        Self { kind, source: anyhow::anyhow!("{message}") }
+        Self::new(kind, anyhow::anyhow!("{message}"))
+    }
+
+    /// The same of a command that has printed its report: to a program that says it already.
+    pub(crate) fn reported(self) -> Self {
+        Self { is_reported: true, ..self }
+    }
+
+    pub(crate) fn is_reported(&self) -> bool {
+        self.is_reported
     }
 
     /// Several failures as one, of the kind of the first.
@@ -84,9 +94,7 @@ impl From<ReadError> for Failure {
         let kind = match &error {
             ReadError::Io { .. } => Kind::External,
             ReadError::NotARun { .. } => Kind::Usage,
-            ReadError::Line { .. }
-            | ReadError::Version { .. }
-            | ReadError::Blob { .. } => Kind::Input,
+            ReadError::Line { .. } | ReadError::Version { .. } => Kind::Input,
         };
         Failure::new(kind, error)
     }

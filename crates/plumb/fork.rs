@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::ValueEnum;
 use plumbline::store::{FORMAT, RunHeader, RunWriter};
@@ -13,12 +13,15 @@ use plumbline::{
     branch, grade, outcome, prefix,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
 use crate::divergence::describe;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::import::trajectories;
-use crate::label::{recorded_environment, tasks, unknown_task};
+use crate::label::{
+    all_judged, recorded_environment, stale, tasks, unknown_task, warn_of_stale,
+};
 use crate::manifest::{EnvironmentFolder, read};
 use crate::progress::Progress;
 use crate::recording;
@@ -68,7 +71,8 @@ pub(crate) struct ForkArgs {
     #[arg(short = 'c', long, default_value_t = 8, value_name = "C",
           value_parser = clap::value_parser!(u32).range(1..=4096))]
     concurrency: u32,
-    /// A change in success within plus and minus this is none: then a step is useless.
+    /// A change in success whose interval lies within plus and minus this is none to speak
+    /// of: then a step is useless.
     #[arg(long, default_value_t = 0.2, value_name = "M")]
     margin: f64,
     /// The folder of the run that the new trajectories become. Default: a name made from run,
@@ -161,6 +165,15 @@ pub(crate) fn forged_step(header: &RunHeader) -> Option<(TaskId, NodeId)> {
     forged(header).map(|(task, forged)| (task, forged.node))
 }
 
+/// What a run says of itself if it was made by changing another one, for headers of exports.
+pub(crate) fn counterfactual(header: &RunHeader) -> Option<Value> {
+    let mut provenance = header.settings.get("counterfactual")?.clone();
+    if let Some(Value::Object(forged)) = provenance.get_mut("forged") {
+        forged.remove("executed");
+    }
+    Some(provenance)
+}
+
 fn forged(header: &RunHeader) -> Option<(TaskId, Forged)> {
     let provenance = header.settings.get("counterfactual")?;
     let provenance: Provenance = serde_json::from_value(provenance.clone()).ok()?;
@@ -180,7 +193,7 @@ struct ArmReport {
     success: Proportion,
     /// Not counted: something outside stopped them.
     aborted: u64,
-    /// How many different continuations there are among the samples.
+    /// How many different continuations there are among the samples that are counted.
     distinct: u64,
     /// Its trajectories here.
     trajectories: Vec<String>,
@@ -235,6 +248,7 @@ pub(crate) async fn fork(args: &ForkArgs, json: bool) -> Result<()> {
     let tasks = tasks(&folder, &recording)?;
     let task = tasks.get(tree.task()).ok_or_else(|| unknown_task(tree.task()))?;
     let gold = folder.gold()?;
+    warn_of_stale(&args.run, &stale(&all_judged(&args.run)?, &tasks, &gold));
     let gold = gold.get(&task.id).ok_or_else(|| {
         let message =
             format!("task {} has no gold: success cannot be told from failure", task.id);
@@ -264,7 +278,8 @@ pub(crate) async fn fork(args: &ForkArgs, json: bool) -> Result<()> {
     }
     let writer = RunWriter::open(&out, &header)?;
     let grown = take_up(&out, &header, grown, &writer)?;
-    let reports = fork.grow(grown, arms, &writer, json).await?;
+    let (reports, complaint) = fork.grow(grown, arms, &writer, json).await?;
+    let empty = reports.iter().any(|arm| arm.success.trials == 0);
     let mut reports = reports.into_iter();
     let report = Report {
         run: out,
@@ -281,6 +296,15 @@ pub(crate) async fn fork(args: &ForkArgs, json: bool) -> Result<()> {
         true => println!("{}", serde_json::to_string(&report).blame(Kind::External)?),
         false => print(&report, tree, args.margin),
     }
+    let Some(complaint) = complaint else { return Ok(()) };
+    let message = format!(
+        "trajectories were stopped from outside; the first said: {complaint}. The run is \
+         kept: the same command takes them up again"
+    );
+    if empty {
+        return Err(Failure::say(Kind::External, message).reported());
+    }
+    eprintln!("warning: {message}");
     Ok(())
 }
 
@@ -304,7 +328,7 @@ fn refuse_unforkable(args: &ForkArgs, header: &RunHeader) -> Result<()> {
 }
 
 /// The arms as an earlier start of the same command left them, or else as they are laid out,
-/// recorded by now.
+/// recorded by now. What was stopped from outside is taken up again.
 fn take_up(
     out: &Path,
     header: &RunHeader,
@@ -329,7 +353,7 @@ fn take_up(
     for (id, node) in laid_out.nodes().skip(count) {
         writer.append(Event::Node { task, id, node })?;
     }
-    Ok(if count < laid_out.len() { laid_out } else { recorded })
+    Ok(if count < laid_out.len() { laid_out } else { recorded.without_abortions() })
 }
 
 fn rest(args: &ForkArgs) -> Rest {
@@ -479,17 +503,23 @@ fn default_out(args: &ForkArgs, header: &RunHeader) -> PathBuf {
 }
 
 impl Fork<'_> {
-    /// Has the policy go on from every arm, and counts.
+    /// Has the policy go on from every arm, and counts. Says as well what first stopped a
+    /// trajectory from outside, if anything did.
     async fn grow(
         &self,
         mut tree: Tree,
         arms: Vec<Arm<'_>>,
         writer: &RunWriter,
         json: bool,
-    ) -> Result<Vec<ArmReport>> {
+    ) -> Result<(Vec<ArmReport>, Option<String>)> {
         let (stopper, stop) = watch::channel(false);
         let interrupt = tokio::spawn(stop_on_interrupt(stopper));
+        let complaint = OnceLock::new();
         let sink = |event: Event<'_>| {
+            if let Event::Ending { ending: Ending::Aborted { message, .. }, .. } = &event
+            {
+                complaint.get_or_init(|| message.clone());
+            }
             writer.append(event).map_err(|error| SinkError(Box::new(error)))
         };
         let task = &self.task.id;
@@ -534,7 +564,7 @@ impl Fork<'_> {
         progress.finish();
         interrupt.abort();
         writer.finish()?;
-        Ok(reports)
+        Ok((reports, complaint.into_inner()))
     }
 
     async fn report(
@@ -559,7 +589,7 @@ impl Fork<'_> {
                     success.trials += weight;
                     success.successes += if score.exact_match { weight } else { 0 };
                 }
-                Outcome::Aborted { .. } | Outcome::Unfinished => {}
+                Outcome::Aborted { .. } | Outcome::Unfinished => continue,
             }
             let path = tree.path(*leaf).into_iter();
             texts.insert(
@@ -643,8 +673,9 @@ fn print(report: &Report, tree: &Tree, margin: f64) {
     }
     println!();
     let all = || std::iter::once(&report.factual).chain(&report.counterfactual);
-    let constant = all().filter(|arm| arm.distinct <= 1).count();
-    if report.samples > 1 && constant > 0 {
+    let is_constant = |arm: &&ArmReport| arm.success.trials > 1 && arm.distinct == 1;
+    let constant = all().filter(is_constant).count();
+    if constant > 0 {
         println!(
             "in {constant} of {} arms all samples are word for word the same: where a policy \
              does not vary, the intervals, which take samples for independent, claim more \

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use plumbline::explore::Method;
-use plumbline::store::{Judged, Recording, RunHeader, VerdictWriter, read_verdicts};
+use plumbline::store::{
+    Judged, JudgedTree, Recording, RunHeader, VerdictWriter, read_verdicts,
+};
 use plumbline::{
     Digest, Environment, Gold, Limits, NodeId, StepLabel, Task, TaskId, Tree, Verdict,
     Verifier, VerifierError, VerifierId, View,
@@ -149,19 +151,29 @@ pub(crate) async fn environment_of(
     let limits = header.settings.get("limits").cloned().unwrap_or_default();
     let limits: Limits = serde_json::from_value(limits).blame(Kind::Input)?;
     let environment = catalog::environment(folder, &limits, json).await?;
-    if environment.digest() != header.environment_digest {
-        let changed = environment.specs().iter().filter(|spec| {
-            header.tools.get(&spec.name).is_some_and(|pinned| *pinned != spec.pinned)
-        });
-        let changed: Vec<&str> = changed.map(|spec| spec.name.as_str()).collect();
-        let what = match changed.as_slice() {
-            [] => "its prompt, protocol or list of tools is another".to_owned(),
-            tools => format!("the data of these tools are others: {}", tools.join(", ")),
-        };
-        let name = folder.dir.display();
-        eprintln!("warning: {name} is not what the run was made in: {what}");
+    let mut others: Vec<String> = Vec::new();
+    if tells_otherwise(&environment, header) {
+        others.push("its prompt, protocol or list of tools is another".to_owned());
+    }
+    let changed = environment.specs().iter().filter(|spec| {
+        header.tools.get(&spec.name).is_some_and(|pinned| *pinned != spec.pinned)
+    });
+    let changed: Vec<&str> = changed.map(|spec| spec.name.as_str()).collect();
+    if !changed.is_empty() {
+        let changed = changed.join(", ");
+        others.push(format!("the data of these tools are others: {changed}"));
+    }
+    if !others.is_empty() {
+        let (name, others) = (folder.dir.display(), others.join("; "));
+        eprintln!("warning: {name} is not what the run was made in: {others}");
     }
     Ok(environment)
+}
+
+/// Whether a model would be told something else now than that of the run was, or its messages
+/// be read otherwise.
+pub(crate) fn tells_otherwise(environment: &Environment, header: &RunHeader) -> bool {
+    environment.digest_over(&header.tools) != header.environment_digest
 }
 
 /// The tasks a run was made of, from the file it was made with. Refuses others: whoever
@@ -194,6 +206,18 @@ pub(crate) fn tasks_of(
     Ok(tasks.into_iter().map(|task| (task.id.clone(), task)).collect())
 }
 
+/// Whether verdicts were given on a task as it is, with the gold that it has or with none.
+/// What an import brought along was given elsewhere, on whatever there was.
+pub(crate) fn is_current(
+    verifier: &VerifierId,
+    judged: &JudgedTree,
+    task: &Task,
+    gold: Option<&Gold>,
+) -> bool {
+    let shown = |gold: Option<&Gold>| Digest::of_json(&(task, gold));
+    verifier.name() == "imported" || [None, gold].map(shown).contains(&judged.shown)
+}
+
 pub(crate) fn unknown_task(id: &TaskId) -> Failure {
     let message = format!("the run has steps for task {id}, which the tasks file lacks");
     Failure::say(Kind::Input, message)
@@ -205,12 +229,58 @@ pub(crate) fn view(name: &str) -> Result<View> {
 
 /// Every verdict that lies beside a run's steps, whoever gave it.
 pub(crate) fn verdicts(run: &Path) -> Result<Verdicts> {
-    let mut all = JudgedBy::new();
-    for verifier in plumbline::store::verifiers(run)? {
+    all_judged(run).map(by_task)
+}
+
+/// The same by who gave it.
+pub(crate) fn all_judged(run: &Path) -> Result<JudgedBy> {
+    let verifiers = plumbline::store::verifiers(run)?.into_iter();
+    let judged = verifiers.map(|verifier| {
         let judged = read_verdicts(run, &verifier)?;
-        all.insert(verifier, judged);
+        Ok((verifier, judged))
+    });
+    judged.collect()
+}
+
+/// Says of verdicts that were given when a task or its gold was another: they are as good as
+/// none, and whoever mixes them with what is known now compares two things.
+pub(crate) fn warn_of_stale(run: &Path, stale: &Stale) {
+    if !stale.is_empty() {
+        eprintln!("warning: {}", stale_in_words(run, stale));
     }
-    Ok(by_task(all))
+}
+
+/// Who judged how many tasks when something else was known of them, and the remedy.
+pub(crate) fn stale_in_words(run: &Path, stale: &Stale) -> String {
+    let each = stale.iter().map(|(verifier, tasks)| format!("{tasks} by {verifier}"));
+    format!(
+        "{}: tasks judged when their gold was another: {}; plumb label judges them again, as \
+         does plumb explore by its methods",
+        run.display(),
+        each.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// On how many tasks verifiers gave verdicts that are not [current](is_current).
+pub(crate) type Stale = BTreeMap<VerifierId, u64>;
+
+pub(crate) fn stale(
+    judged: &JudgedBy,
+    tasks: &BTreeMap<TaskId, Task>,
+    gold: &BTreeMap<TaskId, Gold>,
+) -> Stale {
+    let mut stale = Stale::new();
+    for (verifier, judged) in judged {
+        let is_stale = |(id, of): &(&TaskId, &JudgedTree)| {
+            let task = tasks.get(*id);
+            task.is_some_and(|task| !is_current(verifier, of, task, gold.get(*id)))
+        };
+        let count = judged.iter().filter(is_stale).count() as u64;
+        if count > 0 {
+            stale.insert(verifier.clone(), count);
+        }
+    }
+    stale
 }
 
 /// What every verifier has made of a run of these tasks. That none has is an error: nothing

@@ -111,7 +111,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
 
 fn report(failure: &Failure, json: bool) {
     let message = failure.message();
-    if json {
+    if json && !failure.is_reported() {
         let code = failure.kind() as u8;
         println!("{}", serde_json::json!({ "error": message, "exit_code": code }));
     }

@@ -1,10 +1,14 @@
 //! Opens a recorded run, and says what it has lost.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use plumbline::store::{Recording, losses};
+use plumbline::{Gold, Task, TaskId};
 
-use crate::failure::Result;
+use crate::failure::{Kind, Result};
+use crate::label::tasks;
+use crate::manifest::EnvironmentFolder;
 
 /// Reads a run whole. What it once held and holds no more is told on standard error, and so
 /// is how it can be made again; what cannot be is an error.
@@ -20,4 +24,32 @@ pub(crate) fn warn_of_losses(run: &Path) -> Result<()> {
         eprintln!("warning: {loss}");
     }
     Ok(())
+}
+
+/// What a run was asked, and what is right: empty where that is not at hand.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    pub(crate) gold: BTreeMap<TaskId, Gold>,
+}
+
+/// Reads that, to look at a run: which can be done where its environment is not there, and where
+/// it has changed or is damaged, which is told. Not so the one that an imported run carries.
+pub(crate) fn asked(run: &Path, recording: &Recording) -> Result<Asked> {
+    let carried = run.join("environment/environment.toml").is_file();
+    let folder = EnvironmentFolder::of_run(run, &recording.header);
+    if !carried && folder.as_ref().is_err_and(|failure| failure.kind() == Kind::Usage) {
+        return Ok(Asked::default());
+    }
+    let read = folder.and_then(|folder| {
+        Ok(Asked { tasks: tasks(&folder, recording)?, gold: folder.gold()? })
+    });
+    match read {
+        Err(failure) if !carried => {
+            let message = failure.message();
+            eprintln!("warning: {message}: questions and gold are left out");
+            Ok(Asked::default())
+        }
+        read => read,
+    }
 }

@@ -88,5 +88,5 @@ fn conclude(report: &Report, json: bool) -> Result<()> {
         return Ok(());
     };
     let message = format!("{divergences} of {trees} trees diverge. The first:\n{first}");
-    Err(Failure::say(Kind::Finding, message))
+    Err(Failure::say(Kind::Finding, message).reported())
 }

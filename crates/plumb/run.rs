@@ -544,11 +544,11 @@ fn conclude(report: &Report, score: &Score<'_>, settings: &Settings) -> Result<(
             report.summary.endings,
             score.complaint.as_deref().unwrap_or("nothing")
         );
-        return Err(Failure::say(Kind::External, message));
+        return Err(Failure::say(Kind::External, message).reported());
     }
     if report.interrupted {
         let message = "interrupted; the same command resumes";
-        return Err(Failure::say(Kind::External, message));
+        return Err(Failure::say(Kind::External, message).reported());
     }
     Ok(())
 }

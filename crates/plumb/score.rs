@@ -7,7 +7,7 @@ use plumbline::fusion::{self, Fusion, FusionVerifier};
 use plumbline::store::{Human, Recording, read_human};
 use plumbline::{
     Agreement, Gold, HumanLabel, Interval, Labelled, MistakeAgreement, NodeId,
-    Prediction, Rated, StepLabel, Task, TaskId, Verifier, View,
+    Prediction, Rated, StepLabel, Task, TaskId, Verifier, VerifierId, View,
 };
 use serde_json::{Value, json};
 
@@ -81,9 +81,10 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
     let mut table = Table::default();
     if let Some(agreement) = Agreement::of(&rated, SEED) {
         table.rows.push((format!("view {view}"), agreement));
-        table
-            .rows
-            .extend(cross_validated(view, &verdicts, &recording, &tasks, &gold, &human));
+        let fitted = fitted(view, &verdicts, &recording, &tasks, &gold, &human);
+        if let Fitted::Wholly(agreement) = fitted {
+            table.rows.push(("  on questions not fitted on".to_owned(), *agreement));
+        }
         for constant in BTreeSet::from([StepLabel::Good, Rated::majority(&rated)]) {
             let rows = Rated::constant(&rated, constant);
             let agreement = Agreement::of(&rows, SEED).expect("the same steps");
@@ -137,56 +138,77 @@ fn labels(args: &LabelsArgs, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Where a shipped model was fitted on these very labels, how models that were fitted alike
-/// did on questions they had not seen: the figure to hold against others.
-fn cross_validated(
+/// Whether labels by people are news to whoever gave the others.
+pub(crate) enum Fitted {
+    /// They are.
+    Nowhere,
+    /// One of the verifiers is a model that was fitted on them.
+    Partly,
+    /// The view's labels are those of a model that was fitted on them. How models that were
+    /// fitted alike did on questions they had not seen: the figure to hold against others.
+    Wholly(Box<Agreement>),
+}
+
+fn fitted(
     view: View,
     verdicts: &Verdicts,
     recording: &Recording,
     tasks: &BTreeMap<TaskId, Task>,
     gold: &BTreeMap<TaskId, Gold>,
     human: &Human,
-) -> Option<(String, Agreement)> {
-    let fusion = match view {
-        View::Propagated => Fusion::with_gold(),
-        View::Online => Fusion::online(),
-        View::StrictLocal | View::ExecutionOnly | View::Consensus(_) => return None,
-    };
-    // Where it has not labelled the run, its figure is no other reading of the row above.
-    let model = FusionVerifier::new(fusion.clone());
-    let mut said = verdicts.values().flatten().map(|verdict| &verdict.verifier);
-    if !said.any(|verifier| verifier == model.id()) {
-        return None;
+) -> Fitted {
+    let said: BTreeSet<&VerifierId> =
+        verdicts.values().flatten().map(|verdict| &verdict.verifier).collect();
+    let mut found = Fitted::Nowhere;
+    for fusion in [Fusion::with_gold(), Fusion::online()] {
+        if !said.contains(FusionVerifier::new(fusion.clone()).id()) {
+            continue;
+        }
+        let mut examples = Vec::new();
+        for (id, tree) in &recording.trees {
+            let (Some(task), Some(labels)) = (tasks.get(id), human.get(id)) else {
+                continue;
+            };
+            let gold = gold.get(id).filter(|_| fusion.sight.gold);
+            examples.extend(fusion::examples(tree, task, gold, &steps(labels)));
+        }
+        if fusion::training_digest(&examples) != fusion.training.digest {
+            continue;
+        }
+        let is_the_views = match view {
+            View::Propagated => fusion.sight.gold,
+            View::Online => !fusion.sight.gold,
+            View::StrictLocal | View::ExecutionOnly | View::Consensus(_) => false,
+        };
+        match fusion.cross_validation {
+            Some(cross_validation) if is_the_views || said.len() == 1 => {
+                return Fitted::Wholly(Box::new(cross_validation.agreement));
+            }
+            _ => found = Fitted::Partly,
+        }
     }
-    let mut examples = Vec::new();
-    for (id, tree) in &recording.trees {
-        let (Some(task), Some(labels)) = (tasks.get(id), human.get(id)) else { continue };
-        let gold = gold.get(id).filter(|_| fusion.sight.gold);
-        examples.extend(fusion::examples(tree, task, gold, &steps(labels)));
-    }
-    if fusion::training_digest(&examples) != fusion.training.digest {
-        return None;
-    }
-    let name = "  on questions not fitted on".to_owned();
-    Some((name, fusion.cross_validation?.agreement))
+    found
 }
 
 /// How the labels that a view reads off these verifiers' verdicts agree with the run's labels
-/// by people; `None` if it has none.
+/// by people, and whether those are news; `None` if it has none.
 pub(crate) fn agreement(
     run: &Path,
     verifiers: &[String],
     view: View,
-) -> Result<Option<Agreement>> {
+) -> Result<Option<(Agreement, Fitted)>> {
     let recording = recording::open(run)?;
     let folder = EnvironmentFolder::of_run(run, &recording.header)?;
     let tasks = tasks(&folder, &recording)?;
     let human = read_human(&run.join("human.jsonl"))?;
     let judged = chosen(run, judged(run, &tasks)?, verifiers, view)?;
-    warn_of_unjudged(&judged, &recording, &folder.gold()?);
+    let gold = folder.gold()?;
+    warn_of_unjudged(&judged, &recording, &gold);
     let verdicts = by_task(judged);
     let (predictions, _) = predictions(&recording, &tasks, &verdicts, view);
-    Ok(Agreement::of(&rated(&recording, &human, &predictions), SEED))
+    let agreement = Agreement::of(&rated(&recording, &human, &predictions), SEED);
+    let fitted = || fitted(view, &verdicts, &recording, &tasks, &gold, &human);
+    Ok(agreement.map(|agreement| (agreement, fitted())))
 }
 
 /// What a view says of each step, and whose verdicts it does not admit.

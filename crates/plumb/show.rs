@@ -12,9 +12,8 @@ use serde_json::json;
 use crate::args::ShowArgs;
 use crate::failure::{Failure, Kind, Result};
 use crate::fork::{described, forged_step};
-use crate::label::{Verdicts, tasks, verdicts, view};
-use crate::manifest::EnvironmentFolder;
-use crate::recording;
+use crate::label::{Verdicts, all_judged, by_task, stale, view, warn_of_stale};
+use crate::recording::{self, Asked, asked};
 use crate::terminal::printable;
 
 /// Characters of an observation that are shown without `--full`.
@@ -23,12 +22,11 @@ const BRIEF_CHARS: usize = 240;
 pub(crate) fn show(args: &ShowArgs, json: bool) -> Result<()> {
     let view = view(&args.view)?;
     let recording = recording::open(&args.run)?;
-    let verdicts = verdicts(&args.run)?;
-    // A run can be looked at where its environment is not at hand.
-    let folder = EnvironmentFolder::of_run(&args.run, &recording.header).ok();
-    let gold = folder.as_ref().and_then(|folder| folder.gold().ok()).unwrap_or_default();
-    let tasks = folder.as_ref().and_then(|folder| tasks(folder, &recording).ok());
-    let task = |tree: &Tree| tasks.as_ref().and_then(|tasks| tasks.get(tree.task()));
+    let Asked { tasks, gold } = asked(&args.run, &recording)?;
+    let judged = all_judged(&args.run)?;
+    warn_of_stale(&args.run, &stale(&judged, &tasks, &gold));
+    let verdicts = by_task(judged);
+    let task = |tree: &Tree| tasks.get(tree.task());
     // Without its question a step seems to read more of earlier ones than it does.
     let question = |tree: &Tree| task(tree).map_or("", |task| task.prompt.as_str());
     let Some(name) = &args.trajectory else {
@@ -123,21 +121,27 @@ fn row(
     Row {
         name: format!("{}:{leaf}", tree.task()),
         ending: ending(tree.ending(leaf)),
-        correct: gold.and_then(|gold| correct(leaf, answer, gold, verdicts)),
+        correct: gold.and_then(|gold| correct(tree, leaf, gold, verdicts)),
         labels: labels.collect(),
         answer: answer.unwrap_or("").to_owned(),
     }
 }
 
-/// Whether an answer is right: as a verifier found, or by comparing it here and now where
-/// that takes no execution.
+/// Whether a trajectory came to a right answer: as a verifier found, or by comparing it here
+/// and now where that takes no execution. One that has not ended, or that something outside
+/// stopped, is neither right nor wrong.
 pub(crate) fn correct(
+    tree: &Tree,
     leaf: NodeId,
-    answer: Option<&str>,
     gold: &Gold,
     verdicts: &[Verdict],
 ) -> Option<bool> {
-    let Some(answer) = answer else { return Some(false) };
+    match tree.ending(leaf)? {
+        Ending::Aborted { .. } => return None,
+        Ending::Exhausted { .. } => return Some(false),
+        Ending::Answered => {}
+    }
+    let answer = answer(tree.get(leaf).map(AsRef::as_ref))?;
     let judged = |v: &&Verdict| v.node == leaf && v.verifier.name() == "answer-correct";
     if let Some(verdict) = verdicts.iter().find(judged) {
         return Some(verdict.label == Some(StepLabel::Good));

@@ -57,7 +57,7 @@ pub(crate) async fn check(args: &ToolCheckArgs, json: bool) -> Result<()> {
                 names.len(),
                 failed.join(", ")
             );
-            Err(Failure::say(Kind::Finding, message))
+            Err(Failure::say(Kind::Finding, message).reported())
         }
     }
 }

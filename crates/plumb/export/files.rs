@@ -97,12 +97,12 @@ impl Files {
         }
         let mut text = serde_json::to_vec_pretty(header).expect("a header serialises");
         text.push(b'\n');
-        plumbline::store::write_atomically(&self.header_path(), &text)?;
         let mut names = Vec::new();
         for part in &self.parts {
-            fs::rename(&part.temporary, &part.path).map_err(at(&part.path))?;
+            name(&part.temporary, &part.path)?;
             names.push(part.path.clone());
         }
+        plumbline::store::write_atomically(&self.header_path(), &text)?;
         names.push(self.header_path());
         self.finished = true;
         Ok(names)
@@ -146,7 +146,44 @@ impl Drop for Files {
     }
 }
 
+/// Gives a file its name, unless another export has given it to a file of its own by now.
+fn name(temporary: &Path, path: &Path) -> Result<()> {
+    let linked = match fs::hard_link(temporary, path) {
+        // Not every file system has links.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.exists() => {
+            fs::rename(temporary, path)
+        }
+        Ok(()) => fs::remove_file(temporary),
+        Err(error) => Err(error),
+    };
+    linked.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            let message = "another export wrote it meanwhile; name another --out";
+            Failure::say(Kind::Usage, format!("{}: {message}", path.display()))
+        }
+        _ => at(path)(error),
+    })
+}
+
 fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.partial-{}", std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_another_export_took_meanwhile_is_not_taken_from_it() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (path, temporary) = (dir.path().join("a.jsonl"), dir.path().join(".a"));
+        for (mine, first) in [("one", true), ("two", false)] {
+            fs::write(&temporary, mine).expect("a file");
+            assert_eq!(name(&temporary, &path).is_ok(), first);
+        }
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "one");
+        let failure = name(&temporary, &path).expect_err("it is taken");
+        assert_eq!(failure.kind(), Kind::Usage, "{}", failure.message());
+    }
 }

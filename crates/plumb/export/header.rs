@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use plumbline::export::{Format, Group, Refusal, Rewards, Rows, Settings};
+use plumbline::export::{Group, Refusal, Rewards, Rows, Settings};
 use plumbline::store::Index;
 use plumbline::{Digest, Interval, Sight, StepLabel, Verdict, View, Zero};
 use serde_json::{Value, json};
 
 use super::ExportArgs;
 use crate::failure::{Failure, Kind, Result};
-use crate::score::agreement;
+use crate::fork::counterfactual;
+use crate::label::Stale;
+use crate::score::{Fitted, agreement};
 
 /// Version of the header's own layout.
 const VERSION: u32 = 1;
@@ -27,6 +29,8 @@ pub(super) struct Tally {
     verifiers: BTreeSet<String>,
     /// What those verdicts saw, all together.
     saw: Sight,
+    /// Who gave verdicts when something else was known of how many tasks.
+    pub(super) stale: Stale,
     /// Who gave verdicts that the view does not admit.
     pub(super) left_out: BTreeSet<String>,
 }
@@ -150,10 +154,10 @@ pub(super) fn header(
 ) -> Result<Value> {
     let run = index.header();
     let format = args.format;
-    let rewards = rewarded(format).then_some(settings);
-    let outcome = rewards.is_some_and(|settings| {
-        settings.rewards != Rewards::Step || settings.advantages.reads_outcomes()
-    });
+    let rewards = format.has_rewards().then_some(settings);
+    let compared = format.has_advantages().then_some(settings);
+    let outcome = rewards.is_some_and(|settings| settings.rewards != Rewards::Step)
+        || compared.is_some_and(|settings| settings.advantages.reads_outcomes());
     let tables = format.tables();
     let rows: BTreeMap<&str, u64> =
         tables.iter().map(|table| table.name).zip(tally.rows.iter().copied()).collect();
@@ -171,18 +175,22 @@ pub(super) fn header(
             "policy": run.policy,
             "seed": run.seed,
         },
+        "counterfactual": counterfactual(run),
         "view": view.map(|view| view.to_string()),
         "verifiers": tally.verifiers,
         "left_out": tally.left_out,
         "scale": format.scale(),
-        "zeros": { "treatment": settings.zeros.name(), "meaning": settings.zeros.sentence() },
+        "zeros": view.map(|_| {
+            json!({ "treatment": settings.zeros.name(), "meaning": settings.zeros.sentence() })
+        }),
         "rewards": rewards.map(|settings| settings.rewards.name()),
-        "advantages": rewards.map(|settings| settings.advantages.name()),
+        "advantages": compared.map(|settings| settings.advantages.name()),
         "leaks": {
             "gold": tally.saw.gold || outcome,
             "later": tally.saw.later,
             "outcome": tally.saw.outcome || outcome,
         },
+        "rows_hold": { "gold": format.holds_gold(), "outcome": format.holds_outcomes() },
         "counts": {
             "tasks": tally.tasks,
             "trajectories": tally.trajectories,
@@ -193,10 +201,6 @@ pub(super) fn header(
         "step_error": step_error,
         "step_error_note": note,
     }))
-}
-
-fn rewarded(format: Format) -> bool {
-    matches!(format, Format::SkyRl | Format::Verl | Format::Verifiers | Format::Atropos)
 }
 
 /// How often the view is wrong about a step, by a run that people have labelled; and what
@@ -221,10 +225,23 @@ fn step_error(
     }
     let verifiers: Vec<String> = tally.verifiers.iter().cloned().collect();
     let found = agreement(run, &verifiers, view)?;
-    let found = found.ok_or_else(|| {
+    let (found, fitted) = found.ok_or_else(|| {
         let message = format!("{}: nobody has labelled its steps", run.display());
         Failure::say(Kind::Input, message)
     })?;
+    let (found, fitted) = match fitted {
+        Fitted::Nowhere => (found, ""),
+        Fitted::Partly => (
+            found,
+            "; a model among the verifiers was fitted on these very labels, which flatters it: \
+             the figure is in sample",
+        ),
+        Fitted::Wholly(unseen) => (
+            *unseen,
+            "; the labels are those of a model that was fitted on these very labels by people, \
+             so this is how models fitted alike did on questions they had not seen",
+        ),
+    };
     let wrong = |right: Interval| json!({ "value": 1.0 - right.value, "low": 1.0 - right.high, "high": 1.0 - right.low });
     let all = wrong(found.step_accuracy);
     let error = json!({
@@ -241,5 +258,5 @@ fn step_error(
     let note = "share of steps labelled by people on which the same view of the same verifiers \
                 says otherwise, with a 95 % interval that resamples questions; a step without \
                 a label counts as a 0, and not at all in where_labelled";
-    Ok((error, note.to_owned()))
+    Ok((error, format!("{note}{fitted}")))
 }

@@ -84,7 +84,9 @@ pub(super) fn write(
         for (id, node) in &nodes {
             writer.append(Event::Node { task, id: *id, node })?;
         }
-        writer.append(Event::Ending { task, node: leaf, seed: None, ending: &ending })?;
+        if let Some(ending) = &ending {
+            writer.append(Event::Ending { task, node: leaf, seed: None, ending })?;
+        }
         report.steps += nodes.len() as u64;
         report.labels += labels.len() as u64;
         human.entry(task.clone()).or_default().extend(labels);
@@ -117,6 +119,7 @@ fn write_verdicts(
             let nodes = u32::try_from(tree.len()).expect("node ids are 32 bits wide");
             writer.append(task, nodes, Digest::of_json(task), &own, None)?;
         }
+        writer.finish()?;
     }
     Ok(())
 }

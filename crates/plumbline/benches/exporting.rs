@@ -18,7 +18,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use plumbline::export::{Advantages, Format, Group, Rewards, Settings, Zeros};
+use plumbline::export::{
+    Advantages, Forged, Format, Group, Rewards, Settings, Told, Zeros,
+};
 use plumbline::store::{
     FORMAT, Host, Index, Recording, RunHeader, RunWriter, VerdictWriter,
 };
@@ -145,7 +147,8 @@ impl Write for Counter {
 fn export(dir: &Path, format: Format) -> Result<u64, Box<dyn std::error::Error>> {
     let (zeros, rewards, advantages) = (format.zeros(), Rewards::Step, Advantages::Grpo);
     assert!(zeros != Zeros::Positive, "no format begins with that");
-    let settings = Settings { zeros, rewards, advantages };
+    let settings = Settings { zeros, rewards, advantages, forged: Forged::Refuse };
+    let told = Told { system: "Answer.".into(), tools: vec![] };
     let index = Index::open(dir)?;
     let mut out = BufWriter::with_capacity(1 << 18, Counter(0));
     for (number, id) in (0..).zip(index.tasks()) {
@@ -157,9 +160,10 @@ fn export(dir: &Path, format: Format) -> Result<u64, Box<dyn std::error::Error>>
             task: &task,
             gold: None,
             policy: "bench@1",
-            system: "Answer.",
-            tools: &[],
+            told: &told,
+            told_otherwise: &BTreeMap::new(),
             tree: &tree,
+            forged: None,
             verdicts: &verdicts,
             labels,
             outcomes: BTreeMap::new(),

@@ -55,8 +55,8 @@ pub struct Prefix<'e> {
 /// Why a prefix could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CounterfactualError {
-    /// A step before the change came out differently.
-    #[error("the state before the step cannot be restored")]
+    /// A step that the change does not touch came out differently.
+    #[error("what was recorded cannot be restored")]
     Diverged(Box<Divergence>),
     /// A tool failed.
     #[error(transparent)]
@@ -67,8 +67,9 @@ pub enum CounterfactualError {
 }
 
 /// The trajectory that ends in `leaf` up to where a policy is to go on, with a step changed;
-/// without a change, the factual arm to compare with. Everything is executed; what stands
-/// before the change must come out as recorded.
+/// without a change, the factual arm to compare with. Everything is executed, and must come
+/// out as recorded unless another message, or one less, stands before it: an observation that
+/// is forged changes no tool's state.
 ///
 /// # Panics
 ///
@@ -87,12 +88,7 @@ pub async fn prefix<'e>(
     let episode = Episode::new(environment, &task.inputs, None);
     let mut prefix = Prefix { steps: vec![], episode, ending: None, forged: None };
     for (id, recorded) in &path[..at] {
-        let step = prefix.follow(&recorded.step).await?;
-        if let Some((field, recorded, found)) = difference(&recorded.step, &step) {
-            let task = tree.task().clone();
-            let divergence = Divergence { task, node: *id, field, recorded, found };
-            return Err(CounterfactualError::Diverged(Box::new(divergence)));
-        }
+        prefix.restore(task, *id, &recorded.step).await?;
     }
     let recorded = &path[at].1.step;
     // The last message is what is sampled again; where it is the step itself, only a change
@@ -100,9 +96,7 @@ pub async fn prefix<'e>(
     let last = path.len() - 1;
     match change {
         None if at == last && rest == Rest::Kept => {}
-        None => {
-            prefix.follow(recorded).await?;
-        }
+        None => prefix.restore(task, node, recorded).await?,
         Some(Change::Drop) => {}
         Some(Change::Replace(text)) => {
             let action = environment.protocol().parse(text).action;
@@ -112,7 +106,7 @@ pub async fn prefix<'e>(
             prefix.act(proposal).await?;
         }
         Some(Change::Observation(text)) => {
-            prefix.follow(recorded).await?;
+            prefix.restore(task, node, recorded).await?;
             let step = prefix.steps.last_mut().expect("it was just taken");
             let shown = step.observations.first_mut();
             let shown = shown.ok_or(CounterfactualError::NoObservation(node))?;
@@ -123,7 +117,7 @@ pub async fn prefix<'e>(
         }
     }
     if rest == Rest::Kept {
-        for (_, node) in path.get(at + 1..last).unwrap_or_default() {
+        for (id, node) in path.get(at + 1..last).unwrap_or_default() {
             if prefix.ending.is_some() {
                 break;
             }
@@ -132,7 +126,14 @@ pub async fn prefix<'e>(
                 // What the model read then is not what it would read now.
                 (step.proposal.tokens, step.proposal.elided) = (None, vec![]);
             }
-            prefix.follow(&step).await?;
+            match change {
+                None | Some(Change::Observation(_)) => {
+                    prefix.restore(task, *id, &step).await?;
+                }
+                Some(Change::Replace(_) | Change::Drop) => {
+                    prefix.follow(&step).await?;
+                }
+            }
         }
     }
     Ok(prefix)
@@ -149,6 +150,22 @@ impl Prefix<'_> {
         let step = self.episode.follow(recorded).await?;
         self.push(step.clone());
         Ok(step)
+    }
+
+    /// Follows a step that has to come out as recorded.
+    async fn restore(
+        &mut self,
+        task: &Task,
+        node: NodeId,
+        recorded: &Step,
+    ) -> Result<(), CounterfactualError> {
+        let step = self.follow(recorded).await?;
+        let Some((field, recorded, found)) = difference(recorded, &step) else {
+            return Ok(());
+        };
+        let task = task.id.clone();
+        let divergence = Divergence { task, node, field, recorded, found };
+        Err(CounterfactualError::Diverged(Box::new(divergence)))
     }
 
     fn push(&mut self, step: Step) {
@@ -183,16 +200,16 @@ pub enum Worth {
 
 impl Worth {
     /// What a change in success by leaving a step out says of the step. The interval decides:
-    /// one that lies on one side of zero names the direction, one within the margin on both
-    /// sides says that there is none, any other says nothing.
+    /// one within the margin on both sides of zero says that there is none to speak of, another
+    /// that lies on one side of zero names the direction, any other says nothing.
     pub fn of(change: Interval, margin: f64) -> Self {
         let Interval { low, high, .. } = change;
-        if low > 0.0 {
+        if -margin <= low && high <= margin {
+            Worth::Useless
+        } else if low > 0.0 {
             Worth::Harmful
         } else if high < 0.0 {
             Worth::Needed
-        } else if -margin <= low && high <= margin {
-            Worth::Useless
         } else {
             Worth::Undecided
         }
@@ -222,6 +239,7 @@ mod tests {
         assert_eq!(of(0.1, 0.9), Worth::Harmful);
         assert_eq!(of(-0.9, -0.1), Worth::Needed);
         assert_eq!(of(-0.15, 0.15), Worth::Useless);
+        assert_eq!(of(0.05, 0.15), Worth::Useless);
         assert_eq!(of(-0.3, 0.3), Worth::Undecided);
         assert_eq!(of(-0.1, 0.3), Worth::Undecided);
     }

@@ -1,5 +1,6 @@
 //! The world an agent acts in: instructions, a protocol, tools, limits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jsonschema::Validator;
@@ -108,8 +109,7 @@ impl Environment {
         let system = fill(&prompt, protocol, &specs).map_err(|message| {
             EnvironmentError::Prompt { environment: name.clone(), message }
         })?;
-        let digest = Digest::of_json(&(&name, &system, protocol, &limits, &specs));
-        Ok(Self {
+        let mut environment = Self {
             name,
             system,
             protocol,
@@ -117,9 +117,11 @@ impl Environment {
             limits,
             specs,
             equipped,
-            digest,
+            digest: Digest::of(b""),
             checks: CallCache::new(CHECKS_BYTES_MAX),
-        })
+        };
+        environment.digest = environment.digest_over(&BTreeMap::new());
+        Ok(environment)
     }
 
     /// What users call it.
@@ -166,6 +168,18 @@ impl Environment {
     /// protocol, limits, and each tool's spec with its pinned data.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// What the digest would be if these tools had these data. If it is that of a run, the run's
+    /// model was told what a model would be told now.
+    pub fn digest_over(&self, pinned: &BTreeMap<String, Digest>) -> Digest {
+        let over = |spec: &ToolSpec| {
+            let pinned = pinned.get(&spec.name).copied().unwrap_or(spec.pinned);
+            ToolSpec { pinned, ..spec.clone() }
+        };
+        let specs: Vec<ToolSpec> = self.specs.iter().map(over).collect();
+        let Self { name, system, protocol, limits, .. } = self;
+        Digest::of_json(&(name, system, protocol, limits, specs))
     }
 
     /// What verifiers had executed on forks: several of them ask the same of one state, and

@@ -35,19 +35,18 @@ pub enum HumanLabel {
 }
 
 impl HumanLabel {
-    /// The same with every node moved up by `offset`: a trajectory that was read alone is
-    /// hung into a tree that has nodes already.
-    pub fn shifted(self, offset: u32) -> Self {
-        let up = |node: NodeId| NodeId(node.0 + offset);
+    /// The same of the nodes that these have become: a trajectory that was read alone is hung
+    /// into a tree that has nodes already.
+    pub fn moved(self, to: impl Fn(NodeId) -> NodeId) -> Self {
         match self {
             HumanLabel::Step { node, label } => {
-                HumanLabel::Step { node: up(node), label }
+                HumanLabel::Step { node: to(node), label }
             }
             HumanLabel::Final { node, label } => {
-                HumanLabel::Final { node: up(node), label }
+                HumanLabel::Final { node: to(node), label }
             }
             HumanLabel::Mistake { node, leaf, reason } => {
-                HumanLabel::Mistake { node: up(node), leaf: up(leaf), reason }
+                HumanLabel::Mistake { node: to(node), leaf: to(leaf), reason }
             }
         }
     }

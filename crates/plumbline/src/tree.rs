@@ -323,6 +323,14 @@ impl Tree {
         tree
     }
 
+    /// The same tree with those trajectories unfinished that something outside stopped.
+    pub fn without_abortions(mut self) -> Tree {
+        let stands = |ending: &Ending| !matches!(ending, Ending::Aborted { .. });
+        self.endings.retain(|_, ending| stands(ending));
+        self.stillborn.retain(|_, ending| stands(ending));
+        self
+    }
+
     /// The same tree without a word of how its trajectories ended.
     pub fn without_endings(&self) -> Tree {
         let (nodes, children) = (self.nodes.clone(), self.children.clone());

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Group, Rows};
+use super::group::judges;
+use super::openai_chat::mark_forged;
+use super::{Group, Rows, Settings};
 use crate::import::chat;
 use crate::python_json::python_json;
-use crate::{Action, Step, StepLabel};
+use crate::{Action, Step, StepLabel, Verdict};
 
 /// Labels to write in place of those the source had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +18,19 @@ pub struct Labels {
     pub steps: BTreeMap<u32, StepLabel>,
     /// Of the whole trajectory; left out where there is none.
     pub last: Option<StepLabel>,
+    /// Who gave them, and what they saw.
+    pub by: Value,
 }
+
+impl Labels {
+    /// Labels of steps that were read off these verdicts.
+    pub fn of(steps: BTreeMap<u32, StepLabel>, verdicts: &[Verdict]) -> Self {
+        Self { steps, last: None, by: judges(verdicts) }
+    }
+}
+
+/// The field that says of labels that they are not by people: who gave them.
+pub(crate) const LABELLED_BY: &str = "labelled_by";
 
 /// A line of the format from what an [`Origin`](crate::import::Origin) kept beside the steps
 /// of its path; with the source's own labels unless others are given, and then byte for byte
@@ -35,6 +49,7 @@ pub fn line(rest: &Value, steps: &[&Step], labels: Option<&Labels>) -> Option<St
         };
         let steps: Map<String, Value> = labels.steps.iter().map(step).collect();
         record.insert("step_labels".to_owned(), Value::Object(steps));
+        record.insert(LABELLED_BY.to_owned(), labels.by.clone());
         match labels.last {
             Some(label) => {
                 record.insert("final_label".to_owned(), json!(label.to_number()));
@@ -48,7 +63,7 @@ pub fn line(rest: &Value, steps: &[&Step], labels: Option<&Labels>) -> Option<St
 }
 
 /// A group's own trajectories, with the labels it has.
-pub(super) fn rows(group: &Group<'_>, rows: &mut Rows) {
+pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
     for sample in group.samples() {
         let (messages, indices) = group.chat(&sample);
         let mut record = json!({
@@ -68,12 +83,16 @@ pub(super) fn rows(group: &Group<'_>, rows: &mut Rows) {
             });
         record["answer_text"] = json!(answer);
         let label = |(index, (node, _)): (&u32, &(_, _))| {
-            let found = group.label(*node)?;
-            Some((index.to_string(), json!(found.label.to_number())))
+            let number = settings.zeros.number(group.label(*node)?)?;
+            Some((index.to_string(), json!(number)))
         };
         let labelled: Map<_, _> =
             indices.iter().zip(&sample.path).filter_map(label).collect();
+        if !labelled.is_empty() {
+            record[LABELLED_BY] = group.judges();
+        }
         record["step_labels"] = labelled.into();
+        mark_forged(group, &sample, &indices, &mut record);
         rows.push(&record);
     }
 }

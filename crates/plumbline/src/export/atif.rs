@@ -11,16 +11,16 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::group::{StepRow, node};
-use super::{Group, Rows, Sample};
+use super::{Group, Rows, Sample, Settings, Zeros};
 use crate::import::{atif as reader, chat};
 use crate::{Ending, NodeId, Observation, Outcome, Step, StepLabel, TaskId, Tokens};
 
 /// The version that is written.
 pub const SCHEMA: &str = "ATIF-v1.8";
 
-pub(super) fn rows(group: &Group<'_>, rows: &mut Rows) {
+pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
     for sample in group.samples() {
-        rows.push(&trajectory(group, &sample));
+        rows.push(&trajectory(group, settings.zeros, &sample));
     }
 }
 
@@ -62,7 +62,11 @@ struct Metrics<'r> {
     logprobs: Option<&'r [f32]>,
 }
 
-fn trajectory<'r>(group: &Group<'r>, sample: &Sample<'r>) -> Trajectory<'r> {
+fn trajectory<'r>(
+    group: &Group<'r>,
+    zeros: Zeros,
+    sample: &Sample<'r>,
+) -> Trajectory<'r> {
     let told = |step_id: usize, source: &'static str, message: &'r str| Written {
         step_id,
         source,
@@ -73,11 +77,11 @@ fn trajectory<'r>(group: &Group<'r>, sample: &Sample<'r>) -> Trajectory<'r> {
         extra: None,
     };
     let mut steps =
-        vec![told(1, "system", group.system), told(2, "user", &group.task.prompt)];
+        vec![told(1, "system", &sample.told.system), told(2, "user", &group.task.prompt)];
     let mut seen = Vec::new();
     let (mut prompt_tokens, mut completion_tokens) = (0, 0);
     for (id, node) in &sample.path {
-        let mut step = agent_step(group, *id, &node.step);
+        let mut step = agent_step(group, zeros, *id, &node.step);
         step.step_id = steps.len() + 1;
         if let Some(tokens) = &node.step.proposal.tokens
             && let Some(metrics) = metrics(tokens, &mut seen)
@@ -95,8 +99,8 @@ fn trajectory<'r>(group: &Group<'r>, sample: &Sample<'r>) -> Trajectory<'r> {
         "version": env!("CARGO_PKG_VERSION"),
         "model_name": group.policy,
     });
-    if !group.tools.is_empty() {
-        agent["tool_definitions"] = json!(group.tools);
+    if !sample.told.tools.is_empty() {
+        agent["tool_definitions"] = json!(sample.told.tools);
     }
     let mut totals = json!({ "total_steps": count });
     if completion_tokens > 0 {
@@ -122,7 +126,12 @@ fn trajectory<'r>(group: &Group<'r>, sample: &Sample<'r>) -> Trajectory<'r> {
     }
 }
 
-fn agent_step<'r>(group: &Group<'_>, id: NodeId, step: &Step) -> Written<'r> {
+fn agent_step<'r>(
+    group: &Group<'_>,
+    zeros: Zeros,
+    id: NodeId,
+    step: &Step,
+) -> Written<'r> {
     let message = chat::write_step(step).into_iter().next().expect("it has a message");
     let content = message.get("content").and_then(Value::as_str).unwrap_or_default();
     let calls = step.proposal.action.calls();
@@ -165,8 +174,12 @@ fn agent_step<'r>(group: &Group<'_>, id: NodeId, step: &Step) -> Written<'r> {
     if !step.proposal.elided.is_empty() {
         extra["elided"] = json!(step.proposal.elided);
     }
-    if let Some(label) = group.label(id) {
-        extra["label"] = json!(label.label.to_number());
+    if group.forged == Some(id) {
+        extra["forged"] = json!(true);
+    }
+    let label = group.label(id);
+    if let Some((label, number)) = label.and_then(|l| Some((l, zeros.number(l)?))) {
+        extra["label"] = json!(number);
         if let Some(zero) = label.zero {
             extra["zero"] = json!(zero);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::messages;
+use super::{Forged, Refusal, Rows, Settings, messages};
 use crate::{
     Ending, Gold, Labelled, Node, NodeId, Outcome, Step, StepLabel, Task, TaskId,
     ToolSpec, Tree, Verdict,
@@ -23,18 +23,29 @@ pub struct Group<'r> {
     pub gold: Option<&'r Gold>,
     /// The policy's id.
     pub policy: &'r str,
-    /// The system message.
-    pub system: &'r str,
-    /// The tools the model was told of: [`declaration`]s.
-    pub tools: &'r [Value],
+    /// What the model was told.
+    pub told: &'r Told,
+    /// What it was told in trajectories where that was something else, by their last steps.
+    pub told_otherwise: &'r BTreeMap<NodeId, Told>,
     /// Every step.
     pub tree: &'r Tree,
+    /// The step whose first observation is forged, if there is one.
+    pub forged: Option<NodeId>,
     /// The verdicts that the view admits.
     pub verdicts: &'r [Verdict],
     /// What the view makes of each step.
     pub labels: BTreeMap<NodeId, Labelled<'r>>,
     /// What became of each trajectory, by its last step; empty where nothing was graded.
     pub outcomes: BTreeMap<NodeId, Outcome>,
+}
+
+/// What a model is told before the question.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Told {
+    /// The system message.
+    pub system: String,
+    /// The tools: [`declaration`]s.
+    pub tools: Vec<Value>,
 }
 
 /// A tool as endpoints of the OpenAI kind are told of it.
@@ -58,15 +69,50 @@ pub struct Sample<'r> {
     pub leaf: NodeId,
     /// Every step, the first one first.
     pub path: Vec<(NodeId, &'r Arc<Node>)>,
+    /// What the model was told.
+    pub told: &'r Told,
 }
 
 impl<'r> Group<'r> {
     /// The task's trajectories, in the order of their last steps.
     pub fn samples(&self) -> Vec<Sample<'r>> {
         let leaves = (0..).zip(self.tree.leaves());
-        leaves
-            .map(|(number, leaf)| Sample { number, leaf, path: self.tree.path(leaf) })
-            .collect()
+        let sample = |(number, leaf)| {
+            let (path, told) = (self.tree.path(leaf), self.told(leaf));
+            Sample { number, leaf, path, told }
+        };
+        leaves.map(sample).collect()
+    }
+
+    /// The trajectories to learn from. Those in which something did not happen are counted in
+    /// `rows`, unless they are asked for.
+    pub(super) fn lessons(
+        &self,
+        settings: &Settings,
+        rows: &mut Rows,
+    ) -> Vec<Sample<'r>> {
+        let mut samples = self.samples();
+        let there_were = samples.len();
+        samples.retain(|sample| {
+            settings.forged == Forged::Keep || !self.is_forged(&sample.path)
+        });
+        rows.refuse_many(Refusal::Forged, there_were - samples.len());
+        samples
+    }
+
+    /// Whether the forged observation is on a path.
+    pub(super) fn is_forged(&self, path: &[(NodeId, &Arc<Node>)]) -> bool {
+        path.iter().any(|(id, _)| self.forged == Some(*id))
+    }
+
+    /// What the model was told in the trajectory that ends in a step.
+    pub(super) fn told(&self, leaf: NodeId) -> &'r Told {
+        self.told_otherwise.get(&leaf).unwrap_or(self.told)
+    }
+
+    /// Who gave the verdicts, and what they saw.
+    pub(super) fn judges(&self) -> Value {
+        judges(self.verdicts)
     }
 
     /// A step's label, where it has one.
@@ -82,7 +128,7 @@ impl<'r> Group<'r> {
 
     /// A trajectory as chat messages, and the index of each step's message among them.
     pub(super) fn chat(&self, sample: &Sample<'_>) -> (Vec<Value>, Vec<u32>) {
-        messages(self.system, &self.task.prompt, &sample.steps())
+        messages(&sample.told.system, &self.task.prompt, &sample.steps())
     }
 
     /// What a row says of itself beside what its reader asks for: whose it is, and each
@@ -121,6 +167,18 @@ impl<'r> Sample<'r> {
     pub fn steps(&self) -> Vec<&'r Step> {
         self.path.iter().map(|(_, node)| &node.step).collect()
     }
+}
+
+/// Who gave verdicts, and what they saw: each once.
+pub(crate) fn judges(verdicts: &[Verdict]) -> Value {
+    let mut judges: Vec<Value> = Vec::new();
+    for Verdict { verifier, saw, .. } in verdicts {
+        let judge = json!({ "verifier": verifier, "saw": saw });
+        if !judges.contains(&judge) {
+            judges.push(judge);
+        }
+    }
+    Value::Array(judges)
 }
 
 /// The label of a step, read back from a row.

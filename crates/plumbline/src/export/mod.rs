@@ -40,9 +40,9 @@ use crate::Step;
 use crate::import::chat;
 
 pub use atif::SCHEMA as ATIF_SCHEMA;
-pub use group::{Group, Sample, StepRow, declaration};
+pub use group::{Group, Sample, StepRow, Told, declaration};
 pub use openrlhf::SEPARATOR;
-pub use settings::{Advantages, NameError, Rewards, Settings, Zeros};
+pub use settings::{Advantages, Forged, NameError, Rewards, Settings, Zeros};
 pub use table::{Column, Kind};
 
 /// A path as chat messages: the instructions, the question, then each step's message and what
@@ -166,6 +166,12 @@ pub enum Refusal {
     EnoughPairs,
     /// Nobody gave a reason for the label.
     NoReason,
+    /// Two siblings say the same.
+    SameMessage,
+    /// Two siblings were told something else before the question.
+    ToldOtherwise,
+    /// An observation on the way is forged.
+    Forged,
 }
 
 impl Refusal {
@@ -187,6 +193,9 @@ impl Refusal {
             Refusal::NoCommonVerifier => "no-common-verifier",
             Refusal::EnoughPairs => "enough-pairs",
             Refusal::NoReason => "no-reason",
+            Refusal::SameMessage => "same-message",
+            Refusal::ToldOtherwise => "told-otherwise",
+            Refusal::Forged => "forged",
         }
     }
 
@@ -209,8 +218,9 @@ impl Refusal {
                 "give the task gold, or choose --rewards step and --advantages grpo"
             }
             Refusal::NoValue => {
-                "a state is worth what two or more trajectories through it come to: record \
-                 trees that branch at each step, or choose another --advantages"
+                "a state is worth what two or more trajectories through it come to: plumb \
+                 explore grows trees that branch at each step (--method list says which), or \
+                 choose another --advantages"
             }
             Refusal::Alone => "run with --samples 2 or more",
             Refusal::Unfinished => "plumb run with the same --out goes on with the run",
@@ -221,6 +231,15 @@ impl Refusal {
             }
             Refusal::NoCommonVerifier => "name one with --verifier",
             Refusal::EnoughPairs => "a state has enough of them",
+            Refusal::SameMessage => {
+                "run with more --samples, or at a higher --temperature"
+            }
+            Refusal::ToldOtherwise => {
+                "import trajectories with different instructions as runs of their own"
+            }
+            Refusal::Forged => {
+                "no tool gave an observation on the way: --forged writes the row all the same"
+            }
         }
     }
 }
@@ -286,6 +305,38 @@ impl Format {
         )
     }
 
+    /// Whether its rows have rewards.
+    pub fn has_rewards(self) -> bool {
+        self == Format::SkyRl || self.has_advantages()
+    }
+
+    /// Whether its rows have advantages. SkyRL's trainer computes its own.
+    pub fn has_advantages(self) -> bool {
+        matches!(self, Format::Verl | Format::Verifiers | Format::Atropos)
+    }
+
+    /// Whether its rows say in words what the model was told.
+    pub fn tells(self) -> bool {
+        !matches!(self, Format::SkyRl | Format::Prm | Format::VerdictChat)
+    }
+
+    /// Whether its rows hold the gold, whatever their labels saw.
+    pub fn holds_gold(self) -> bool {
+        matches!(
+            self,
+            Format::AgentProcessBench
+                | Format::Atif
+                | Format::Verl
+                | Format::Verifiers
+                | Format::Parquet
+        )
+    }
+
+    /// Whether its rows hold what trajectories came to, whatever their labels saw.
+    pub fn holds_outcomes(self) -> bool {
+        matches!(self, Format::Atif | Format::Verifiers | Format::Parquet)
+    }
+
     /// Whether its labels are a yes or no, so that a zero cannot stay one.
     pub fn is_binary(self) -> bool {
         matches!(self, Format::Trl | Format::OpenRlhf)
@@ -337,9 +388,11 @@ impl Format {
         let mut rows = Rows { tables, ..Rows::default() };
         rows.trajectories = group.tree.leaves().len() as u64;
         match self {
-            Format::AgentProcessBench => agent_process_bench::rows(group, &mut rows),
+            Format::AgentProcessBench => {
+                agent_process_bench::rows(group, settings, &mut rows)
+            }
             Format::OpenaiChat => openai_chat::rows(group, &mut rows),
-            Format::Atif => atif::rows(group, &mut rows),
+            Format::Atif => atif::rows(group, settings, &mut rows),
             Format::SkyRl => skyrl::rows(group, settings, &mut rows),
             Format::Verl => verl::rows(group, settings, &mut rows),
             Format::Verifiers => verifiers::rows(group, settings, &mut rows),
@@ -349,7 +402,7 @@ impl Format {
             Format::Prm => prm::rows(group, settings, &mut rows),
             Format::Pairs => pairs::rows(group, settings, &mut rows),
             Format::VerdictChat => verdict_chat::rows(group, settings, &mut rows),
-            Format::Parquet => tables::rows(group, &mut rows),
+            Format::Parquet => tables::rows(group, settings, &mut rows),
         }
         rows
     }

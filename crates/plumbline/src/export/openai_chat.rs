@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Group, Rows};
+use super::{Group, Rows, Sample};
 use crate::Step;
 use crate::import::chat;
 use crate::python_json::python_json;
@@ -23,13 +23,28 @@ pub fn line(rest: &Value, steps: &[&Step]) -> Option<String> {
 /// A group's own trajectories.
 pub(super) fn rows(group: &Group<'_>, rows: &mut Rows) {
     for sample in group.samples() {
-        let (messages, _) = group.chat(&sample);
-        rows.push(&json!({
+        let (messages, indices) = group.chat(&sample);
+        let mut record = json!({
             "query_index": group.index,
             "sample_index": sample.number,
             "id": group.task.id,
             "question": group.task.prompt,
             "messages": messages,
-        }));
+        });
+        mark_forged(group, &sample, &indices, &mut record);
+        rows.push(&record);
+    }
+}
+
+/// Says behind which message an observation stands that no tool gave.
+pub(super) fn mark_forged(
+    group: &Group<'_>,
+    sample: &Sample<'_>,
+    indices: &[u32],
+    record: &mut Value,
+) {
+    let mut steps = sample.path.iter().zip(indices);
+    if let Some((_, index)) = steps.find(|((id, _), _)| group.forged == Some(*id)) {
+        record["forged_after"] = json!(index);
     }
 }

@@ -15,13 +15,13 @@ const GOOD: &str = "+";
 const BAD: &str = "-";
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
-    for sample in group.samples() {
+    for sample in group.lessons(settings, rows) {
         let segments = segments(group, &sample, settings);
         if segments.is_empty() {
             rows.refuse(Refusal::NoLabel);
             continue;
         }
-        let mut input = prompt(group);
+        let mut input = prompt(group, &sample);
         let is_free = |text: &str| !text.contains(SEPARATOR);
         if !is_free(&input) || !segments.iter().all(|segment| is_free(&segment.text)) {
             rows.refuse(Refusal::SeparatorInText);

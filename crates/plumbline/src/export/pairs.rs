@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::group::{StepRow, node};
-use super::{Group, Refusal, Rows, Settings};
+use super::{Forged, Group, Refusal, Rows, Settings};
 use crate::import::chat;
 use crate::scale::to_preference;
 use crate::{NodeId, StepLabel, TaskId, Verdict, VerifierId};
@@ -89,13 +89,24 @@ fn pair(
         .map(|(verifier, _)| *verifier)
         .ok_or(Refusal::NoCommonVerifier)?;
     let path = state.map_or_else(Vec::new, |state| group.tree.path(state));
-    let steps: Vec<_> = path.iter().map(|(_, node)| &node.step).collect();
-    let (prompt, _) = super::messages(group.system, &group.task.prompt, &steps);
+    if settings.forged == Forged::Refuse && group.is_forged(&path) {
+        return Err(Refusal::Forged);
+    }
     let message = |step: NodeId| {
         let node = group.tree.get(step).expect("it is a step of the tree");
         let first = chat::write_step(&node.step).into_iter().next();
         vec![first.expect("a step has a message")]
     };
+    if message(chosen) == message(rejected) {
+        return Err(Refusal::SameMessage);
+    }
+    let told = |step: NodeId| group.told(group.tree.first_leaf_through(step));
+    if told(chosen) != told(rejected) {
+        return Err(Refusal::ToldOtherwise);
+    }
+    let steps: Vec<_> = path.iter().map(|(_, node)| &node.step).collect();
+    let system = &told(chosen).system;
+    let (prompt, _) = super::messages(system, &group.task.prompt, &steps);
     let label = |step: NodeId| group.label(step).map(|label| label.label.to_number());
     Ok(json!({
         "prompt": prompt,

@@ -22,7 +22,7 @@ struct Row<'r> {
 }
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
-    for sample in group.samples() {
+    for sample in group.lessons(settings, rows) {
         let tokens = match TokenPath::of(&sample) {
             Ok(tokens) => tokens,
             Err(refusal) => {

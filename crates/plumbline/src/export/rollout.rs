@@ -165,7 +165,7 @@ pub(super) fn rollouts<'r>(
     rows: &mut Rows,
 ) -> Vec<Rollout<'r>> {
     let mut rollouts = Vec::new();
-    for sample in group.samples() {
+    for sample in group.lessons(settings, rows) {
         match rollout(group, sample, settings) {
             Ok(rollout) => rollouts.push(rollout),
             Err(refusal) => rows.refuse(refusal),

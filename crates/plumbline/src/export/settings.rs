@@ -15,6 +15,18 @@ pub struct Settings {
     pub rewards: Rewards,
     /// What that is compared with.
     pub advantages: Advantages,
+    /// What becomes of trajectories with a forged observation, where the format cannot say
+    /// that it is.
+    pub forged: Forged,
+}
+
+/// What becomes of a trajectory with an observation that no tool gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forged {
+    /// It is left out: whoever learns from it learns from what did not happen.
+    Refuse,
+    /// It stays.
+    Keep,
 }
 
 /// What becomes of a label that is neither good nor bad.
@@ -53,16 +65,19 @@ impl Zeros {
         }
     }
 
-    /// A label as a number, where it is not left out.
-    pub fn number(self, labelled: &Labelled<'_>) -> Option<i8> {
-        match (labelled.label, labelled.zero, self) {
-            (StepLabel::Good | StepLabel::Bad, ..) | (_, _, Zeros::Keep) => {
-                Some(labelled.label.to_number())
-            }
+    /// What becomes of a label; `None` where it is left out.
+    pub fn treat(self, label: StepLabel, zero: Option<Zero>) -> Option<StepLabel> {
+        match (label, zero, self) {
+            (StepLabel::Good | StepLabel::Bad, ..) | (_, _, Zeros::Keep) => Some(label),
             (StepLabel::Neutral, _, Zeros::Drop) => None,
             (StepLabel::Neutral, Some(Zero::External | Zero::Unknown), _) => None,
-            (StepLabel::Neutral, _, Zeros::Positive) => Some(StepLabel::Good.to_number()),
+            (StepLabel::Neutral, _, Zeros::Positive) => Some(StepLabel::Good),
         }
+    }
+
+    /// A label as a number, where it is not left out.
+    pub fn number(self, labelled: &Labelled<'_>) -> Option<i8> {
+        self.treat(labelled.label, labelled.zero).map(StepLabel::to_number)
     }
 
     /// A label as a yes or no, where it is not left out. A zero that is kept is neither, and

@@ -13,8 +13,8 @@ pub(super) struct Segment {
 }
 
 /// The instructions and the question.
-pub(super) fn prompt(group: &Group<'_>) -> String {
-    format!("{}\n\n{}", group.system, group.task.prompt)
+pub(super) fn prompt(group: &Group<'_>, sample: &Sample<'_>) -> String {
+    format!("{}\n\n{}", sample.told.system, group.task.prompt)
 }
 
 /// The steps with a label. What follows the last of them is left out.

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::group::{StepRow, node};
-use super::{Column, Group, Kind, Rows, Table};
+use super::{Column, Group, Kind, Rows, Settings, Table, Zeros};
 use crate::{Action, Ending, Outcome, StepLabel, TaskId};
 
 pub(super) fn tables() -> Vec<Table> {
@@ -27,6 +27,7 @@ pub(super) fn tables() -> Vec<Table> {
                 ("observations", Kind::list(Text)),
                 ("faults", Kind::list(Text)),
                 ("data", Kind::list(Text)),
+                ("forged", Truth),
                 ("seed", Seed),
                 ("scratch", Text),
                 ("kept", Whole),
@@ -79,16 +80,17 @@ pub(super) fn tables() -> Vec<Table> {
     ]
 }
 
-pub(super) fn rows(group: &Group<'_>, rows: &mut Rows) {
-    steps(group).for_each(|row| rows.push_to(0, &row));
+pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
+    steps(group, settings.zeros).for_each(|row| rows.push_to(0, &row));
     verdicts(group).for_each(|row| rows.push_to(1, &row));
     trajectories(group).for_each(|row| rows.push_to(2, &row));
 }
 
-fn steps(group: &Group<'_>) -> impl Iterator<Item = Value> {
-    group.tree.nodes().map(|(id, node)| {
+fn steps(group: &Group<'_>, zeros: Zeros) -> impl Iterator<Item = Value> {
+    group.tree.nodes().map(move |(id, node)| {
         let step = &node.step;
-        let (proposal, label) = (&step.proposal, group.label(id));
+        let label = group.label(id).filter(|label| zeros.number(label).is_some());
+        let proposal = &step.proposal;
         let tokens = proposal.tokens.as_ref();
         let each = |of: &dyn Fn(&crate::Observation) -> Value| {
             Value::Array(step.observations.iter().map(of).collect())
@@ -111,7 +113,8 @@ fn steps(group: &Group<'_>) -> impl Iterator<Item = Value> {
             "prompt_ids": tokens.map(|tokens| &tokens.prompt),
             "sampled_ids": tokens.map(|tokens| &tokens.sampled),
             "logprobs": tokens.map(|tokens| &tokens.logprobs),
-            "label": label.map(|labelled| labelled.label.to_number()),
+            "forged": group.forged == Some(id),
+            "label": label.and_then(|labelled| zeros.number(labelled)),
             "zero": label.and_then(|labelled| labelled.zero),
             "rests_on": label.and_then(|labelled| labelled.rests_on),
         })
@@ -158,7 +161,7 @@ fn trajectories(group: &Group<'_>) -> impl Iterator<Item = Value> {
             "leaf": sample.leaf,
             "nodes": sample.path.iter().map(|(id, _)| id).collect::<Vec<_>>(),
             "policy": group.policy,
-            "system": group.system,
+            "system": sample.told.system,
             "question": group.task.prompt,
             "gold": group.gold.map(|gold| gold.0.to_string()),
             "answer": answer,

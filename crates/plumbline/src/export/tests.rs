@@ -11,13 +11,17 @@ use super::*;
 use crate::comparators::{Comparator, Comparison};
 use crate::import::{Records, Trajectory, TrajectoryFormat};
 use crate::{
-    Action, Cost, Digest, Ending, Evidence, Fault, Gold, HumanLabel, Labelled, Node,
-    NodeId, Observation, Proposal, Scratch, Sight, Step, StepLabel, Task, TaskId, Tokens,
+    Action, Cost, Digest, Ending, Evidence, Fault, Gold, Labelled, Node, NodeId,
+    Observation, Proposal, Scratch, Sight, Step, StepLabel, Task, TaskId, Tokens,
     ToolCall, Tree, Verdict, VerifierId, View, Zero, outcome,
 };
 
-const SETTINGS: Settings =
-    Settings { zeros: Zeros::Keep, rewards: Rewards::Step, advantages: Advantages::Grpo };
+const SETTINGS: Settings = Settings {
+    zeros: Zeros::Keep,
+    rewards: Rewards::Step,
+    advantages: Advantages::Grpo,
+    forged: Forged::Refuse,
+};
 
 fn task() -> Task {
     let prompt = "Who built the \"Tide Mill\"?".to_owned();
@@ -128,9 +132,10 @@ fn with_group<T>(tokens: bool, then: impl FnOnce(&Group<'_>) -> T) -> T {
         task: &task,
         gold: Some(&gold),
         policy: "test@1",
-        system: "Answer.",
-        tools: &tools,
+        told: &Told { system: "Answer.".into(), tools: tools.into() },
+        told_otherwise: &BTreeMap::new(),
         tree: &tree,
+        forged: None,
         verdicts: &verdicts,
         labels,
         outcomes,
@@ -201,7 +206,28 @@ fn zeros_are_treated_as_told() {
         let labels = read_back(Format::Trl, &Format::Trl.rows(group, &settings));
         assert_eq!(labels[&NodeId(3)], StepLabel::Good);
         assert!(!labels.contains_key(&NodeId(4)), "an unknown zero says nothing");
+        for (zeros, expected) in
+            [(Zeros::Drop, 3), (Zeros::Positive, 4), (Zeros::Keep, 5)]
+        {
+            let settings = Settings { zeros, ..SETTINGS };
+            for format in [Format::Atif, Format::Parquet] {
+                let labels = read_back(format, &format.rows(group, &settings));
+                assert_eq!(labels.len(), expected, "{format} {zeros}");
+                let kept = (zeros != Zeros::Drop).then(|| labels[&NodeId(3)]);
+                assert_eq!(kept == Some(StepLabel::Good), zeros == Zeros::Positive);
+            }
+            let rows = Format::AgentProcessBench.rows(group, &settings);
+            let labels = values(&rows).into_iter().map(|row| row["step_labels"].clone());
+            let count = labels.filter_map(|labels| labels.as_object().map(|l| l.len()));
+            assert_eq!(count.sum::<usize>(), expected, "{zeros}");
+        }
         let settings = Settings { zeros: Zeros::Drop, ..SETTINGS };
+        let traces = values(&Format::Verifiers.rows(group, &settings));
+        let masks = traces[1]["nodes"].as_array().expect("a list").iter();
+        let masks =
+            masks.filter(|node| node["sampled"] == true).map(|node| &node["mask"]);
+        let trained: Vec<bool> = masks.map(|mask| mask[0] == true).collect();
+        assert_eq!(trained, [true, false, false], "dropped steps are masked");
         let rows = Format::SkyRl.rows(group, &settings);
         let masks = &values(&rows)[0]["loss_masks"];
         let trained = |sample: usize| -> u64 {
@@ -386,7 +412,8 @@ fn what_cannot_be_written_is_refused_by_reason() {
             assert!(rows.tables[0].is_empty(), "{format}");
             assert!(rows.refused.contains_key(&Refusal::NoLabel), "{format}");
         }
-        let separated = Group { system: "ки", ..copy(group) };
+        let told = Told { system: "ки".into(), tools: vec![] };
+        let separated = Group { told: &told, ..copy(group) };
         let rows = Format::OpenRlhf.rows(&separated, &SETTINGS);
         assert_eq!(rows.refused, BTreeMap::from([(Refusal::SeparatorInText, 2)]));
         let strangers: Vec<Verdict> = group
@@ -446,6 +473,73 @@ fn a_step_without_a_label_is_read_before_the_next_one() {
     });
 }
 
+#[test]
+fn two_that_say_the_same_or_were_told_otherwise_are_no_pair() {
+    with_group(false, |group| {
+        let refused = |group: &Group<'_>| {
+            let rows = Format::Pairs.rows(group, &SETTINGS);
+            assert!(rows.tables[0].is_empty(), "{rows:?}");
+            rows.refused
+        };
+        let told = Told { system: "Guess.".into(), tools: vec![] };
+        let apart = BTreeMap::from([(NodeId(4), told)]);
+        let apart = Group { told_otherwise: &apart, ..copy(group) };
+        assert_eq!(refused(&apart).get(&Refusal::ToldOtherwise), Some(&1));
+        let systems = values(&Format::Verifiers.rows(&apart, &SETTINGS));
+        assert!(systems.is_empty(), "there are no tokens");
+        let chats = values(&Format::OpenaiChat.rows(&apart, &SETTINGS));
+        let system = |row: &Value| row["messages"][0]["content"].clone();
+        assert_eq!(chats.iter().map(system).collect::<Vec<_>>(), ["Answer.", "Guess."]);
+        let mut tree = Tree::new(TaskId("q1".into()));
+        for (seed, (_, node)) in
+            (0..).zip([group.tree.nodes().next().expect("a step"); 2])
+        {
+            let mut node = Node::clone(node);
+            node.step.proposal.seed = seed;
+            tree.push(Arc::new(node)).expect("in order");
+        }
+        let labels = [(0, NodeId(0)), (1, NodeId(2))];
+        let labels = labels.map(|(at, of)| (NodeId(at), group.labels[&of].clone()));
+        let same = Group { tree: &tree, labels: labels.into(), ..copy(group) };
+        let verdicts = group.verdicts.iter().filter(|verdict| verdict.node.0 != 1);
+        let verdicts: Vec<Verdict> = verdicts
+            .map(|verdict| Verdict {
+                node: NodeId(verdict.node.0 / 2),
+                ..verdict.clone()
+            })
+            .collect();
+        let same = Group { verdicts: &verdicts, ..same };
+        assert_eq!(refused(&same).get(&Refusal::SameMessage), Some(&1));
+    });
+}
+
+#[test]
+fn what_did_not_happen_is_marked_or_refused() {
+    with_group(true, |group| {
+        let forged = Group { forged: Some(NodeId(2)), ..copy(group) };
+        let binary = Settings { zeros: Zeros::Positive, ..SETTINGS };
+        for format in Format::ALL {
+            let marks = match format {
+                Format::AgentProcessBench | Format::OpenaiChat => "\"forged_after\":2",
+                Format::Atif | Format::Parquet => "\"forged\":true",
+                _ => "",
+            };
+            let rows = format.rows(&forged, &binary);
+            let refused = rows.refused.get(&Refusal::Forged).copied();
+            if marks.is_empty() {
+                // Where siblings are compared nothing leads up to them.
+                let expected = if format == Format::Pairs { None } else { Some(1) };
+                assert_eq!(refused, expected, "{format}");
+            } else {
+                let marked = rows.tables[0].iter().filter(|row| row.contains(marks));
+                assert_eq!((refused, marked.count()), (None, 1), "{format}");
+            }
+            let keep = Settings { forged: Forged::Keep, ..binary };
+            assert_eq!(format.rows(&forged, &keep).refused.get(&Refusal::Forged), None);
+        }
+    });
+}
+
 fn import(format: TrajectoryFormat, rows: &Rows) -> Vec<Trajectory> {
     let text: String = rows.tables[0].iter().map(|row| format!("{row}\n")).collect();
     let mut bytes = text.as_bytes();
@@ -465,7 +559,7 @@ fn atif_brings_steps_tokens_labels_and_gold_back() {
             for (sample, found) in group.samples().iter().zip(&found) {
                 assert_eq!(found.task, *group.task);
                 assert_eq!(found.gold.as_ref(), group.gold);
-                assert_eq!(found.ending, Ending::Answered);
+                assert_eq!(found.ending, Some(Ending::Answered));
                 let expected: Vec<Step> = sample.steps().into_iter().cloned().collect();
                 assert_eq!(found.steps, expected);
                 for verdict in &found.verdicts {
@@ -489,9 +583,11 @@ fn agent_process_bench_brings_labels_back() {
         let found = import(TrajectoryFormat::AgentProcessBench, &rows);
         let mut labels = Labels::new();
         for (sample, found) in group.samples().iter().zip(&found) {
-            for label in &found.human {
-                let HumanLabel::Step { node, label } = label else { continue };
-                labels.insert(sample.path[node.0 as usize].0, *label);
+            assert_eq!(found.human, [], "nobody has labelled these");
+            for verdict in &found.verdicts {
+                assert_eq!(verdict.saw, Sight::GOLD);
+                let node = sample.path[verdict.node.0 as usize].0;
+                labels.insert(node, verdict.label.expect("a label"));
             }
         }
         assert_eq!(labels, own(group, |_| true));
@@ -561,7 +657,7 @@ proptest! {
         }
         let tree = path(&tokens);
         let leaf = tree.leaves()[0];
-        let sample = Sample { number: 0, leaf, path: tree.path(leaf) };
+        let sample = Sample { number: 0, leaf, path: tree.path(leaf), told: &Told::default() };
         match TokenPath::of(&sample) {
             Ok(found) => {
                 prop_assert!(exact && full);

@@ -11,7 +11,7 @@ use crate::{NodeId, StepLabel, TaskId};
 
 #[derive(Serialize)]
 struct Row<'r> {
-    prompt: &'r str,
+    prompt: String,
     completions: Vec<&'r str>,
     labels: Vec<bool>,
     task: &'r TaskId,
@@ -20,15 +20,14 @@ struct Row<'r> {
 }
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
-    let prompt = prompt(group);
-    for sample in group.samples() {
+    for sample in group.lessons(settings, rows) {
         let segments = segments(group, &sample, settings);
         if segments.is_empty() {
             rows.refuse(Refusal::NoLabel);
             continue;
         }
         rows.push(&Row {
-            prompt: &prompt,
+            prompt: prompt(group, &sample),
             completions: segments.iter().map(|segment| segment.text.as_str()).collect(),
             labels: segments.iter().map(|segment| segment.good).collect(),
             task: &group.task.id,

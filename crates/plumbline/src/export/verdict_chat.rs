@@ -16,7 +16,7 @@ const SYSTEM: &str = "You judge one step of an agent that works with tools. Say 
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
     let mut written = std::collections::BTreeSet::new();
-    for sample in group.samples() {
+    for sample in group.lessons(settings, rows) {
         for (index, (id, _)) in sample.path.iter().enumerate() {
             // A step that several trajectories share is judged once.
             if !written.insert(*id) {

@@ -73,12 +73,12 @@ fn trace<'r>(group: &Group<'_>, rollout: &'r Rollout<'_>) -> Trace<'r> {
                 "idx": group.index,
                 "id": group.task.id,
                 "prompt": group.task.prompt,
-                "system_prompt": group.system,
+                "system_prompt": sample.told.system,
                 "answer": group.answer(),
             },
         }),
         agent: json!({ "config": { "model": group.policy } }),
-        tools: group.tools.iter().map(function).collect(),
+        tools: sample.told.tools.iter().map(function).collect(),
         nodes: nodes(group, rollout),
         rewards: json!({ "steps": { "score": rollout.total(), "weight": 1.0 } }),
         metrics,
@@ -103,7 +103,7 @@ fn nodes<'r>(group: &Group<'_>, rollout: &'r Rollout<'_>) -> Vec<Node<'r>> {
         logprobs: &[],
         advantages: None,
     };
-    let system = json!({ "role": "system", "content": group.system });
+    let system = json!({ "role": "system", "content": rollout.sample.told.system });
     let mut before =
         vec![system, json!({ "role": "user", "content": group.task.prompt })];
     let mut known = tokens.logprobs.as_slice();
@@ -123,7 +123,7 @@ fn nodes<'r>(group: &Group<'_>, rollout: &'r Rollout<'_>) -> Vec<Node<'r>> {
             sampled: true,
             timestamp: 0.0,
             token_ids: &tokens.ids[span.clone()],
-            mask: vec![true; span.len()],
+            mask: vec![rollout.trained[index]; span.len()],
             logprobs: take(&mut known, span.len()),
             advantages: Some(vec![rollout.advantages[index]; span.len()]),
         });

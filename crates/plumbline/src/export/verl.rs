@@ -77,7 +77,7 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
         rows.push(&Row {
             data_source: "plumbline",
             prompt: json!([
-                { "role": "system", "content": group.system },
+                { "role": "system", "content": rollout.sample.told.system },
                 { "role": "user", "content": group.task.prompt },
             ]),
             ability: "agent",

@@ -1,7 +1,8 @@
 //! AgentProcessBench: five samples a question, and a human label on each assistant message.
 //!
 //! `query_index` names the task and `sample_index` the branch. `step_labels` maps the index
-//! of an assistant message to −1, 0 or 1; `final_label` is on the whole.
+//! of an assistant message to −1, 0 or 1; `final_label` is on the whole. `labelled_by` is ours:
+//! the labels are not by people.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +10,11 @@ use serde_json::{Value, json};
 
 use super::chat::{self, Chat};
 use super::record::{Field, Place, Record};
-use super::{ImportError, Origin, Trajectory};
-use crate::export::agent_process_bench;
-use crate::{Budget, Ending, Gold, HumanLabel, NodeId, Step, StepLabel, Task, TaskId};
+use super::{ImportError, Origin, Trajectory, said};
+use crate::export::agent_process_bench::{self, LABELLED_BY};
+use crate::{
+    Budget, Ending, Gold, HumanLabel, NodeId, Step, StepLabel, Task, TaskId, Verdict,
+};
 
 pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
     let query = record.field("query_index").index()?;
@@ -20,6 +23,11 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
     let tools = record.field("tools");
     let chat = chat::read(&record.field("messages"), &tools, sample as u64)?;
     let human = human(record, &chat)?;
+    let by = record.field(LABELLED_BY);
+    let (human, verdicts) = match by.is_absent() {
+        true => (human, vec![]),
+        false => (vec![], human.iter().filter_map(|it| said_by(it, &by)).collect()),
+    };
     let rest = rest(record, &chat);
     let prompt = record.field("question").filled_text()?.to_owned();
     let Chat { steps, messages, answered, .. } = chat;
@@ -32,9 +40,10 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         task: Task { id: TaskId(id), prompt, inputs: Value::Null },
         gold,
         steps,
-        ending,
+        nodes: vec![],
+        ending: Some(ending),
         human,
-        verdicts: vec![],
+        verdicts,
         key: json!({ "query_index": query, "sample_index": sample }),
         messages,
         rest,
@@ -78,6 +87,16 @@ fn human(record: &Record, chat: &Chat) -> Result<Vec<HumanLabel>, ImportError> {
         human.push(HumanLabel::Final { node, label: label(&last)? });
     }
     Ok(human)
+}
+
+/// A label of a step that is not by people.
+fn said_by(label: &HumanLabel, by: &Field<'_>) -> Option<Verdict> {
+    match label {
+        HumanLabel::Step { node, label } => {
+            Some(said::verdict(*node, (*label, None), by.value(), ""))
+        }
+        HumanLabel::Final { .. } | HumanLabel::Mistake { .. } => None,
+    }
 }
 
 /// The labels of an object of labels by message index, each with the step it is on.

@@ -3,22 +3,17 @@
 //!
 //! An agent step is a step; what its calls came to is its observation. What
 //! [`export`](crate::export) put into `extra` comes back as it was. Labels that came along are
-//! not by people: they become verdicts of a verifier called `imported`, which claims no more
-//! than the source says about what its labeller saw.
+//! not by people.
 
 use serde_json::{Map, Value, json};
 
 use super::chat;
 use super::record::{Field, Record};
-use super::{ImportError, Trajectory};
+use super::{ImportError, Trajectory, said};
 use crate::{
-    Action, Budget, Comparator, Cost, Digest, Ending, Fault, Gold, NodeId, Observation,
-    Proposal, Sight, Step, StepLabel, Task, TaskId, Tokens, ToolCall, Verdict,
-    VerifierId, Zero,
+    Action, Budget, Comparator, Digest, Ending, Fault, Gold, NodeId, Observation,
+    Proposal, Step, StepLabel, Task, TaskId, Tokens, ToolCall, Verdict, Zero,
 };
-
-/// Who gave the labels that came along.
-const VERIFIER: &str = "imported@1";
 
 pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
     let schema = record.field("schema_version");
@@ -44,18 +39,24 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
     let id = task_id(record, &reading.question)?;
     let gold = gold(&extra.get("gold"), &id)?;
     let answered = reading.steps.last().map(|step| &step.proposal.action);
-    let ending = match serde_json::from_value(extra.get("ending").value().clone()) {
-        Ok(ending) => ending,
-        Err(_) if matches!(answered, Some(Action::Answer { .. })) => Ending::Answered,
-        Err(_) => Ending::Exhausted { budget: Budget::Steps },
+    // A record of ours says of an unfinished trajectory that it has no ending.
+    let said = extra.value().get("ending");
+    let ending = match serde_json::from_value(said.cloned().unwrap_or_default()) {
+        Ok(ending) => Some(ending),
+        Err(_) if said.is_some_and(Value::is_null) => None,
+        Err(_) if matches!(answered, Some(Action::Answer { .. })) => {
+            Some(Ending::Answered)
+        }
+        Err(_) => Some(Ending::Exhausted { budget: Budget::Steps }),
     };
     let mut frame = record.value().clone();
     frame["steps"] = Value::Null;
     let key = record.first_of(&["trajectory_id", "session_id"]).value().clone();
-    let Reading { question, system, steps, messages, verdicts, .. } = reading;
+    let Reading { question, system, steps, nodes, messages, verdicts, .. } = reading;
     Ok(Trajectory {
         task: Task { id, prompt: question, inputs: extra.get("inputs").value().clone() },
         gold,
+        nodes: if nodes.len() == steps.len() { nodes } else { vec![] },
         steps,
         ending,
         human: vec![],
@@ -117,6 +118,8 @@ struct Reading<'a> {
     question: String,
     system: String,
     steps: Vec<Step>,
+    /// What each of them was in the tree it came from, as far as the record says.
+    nodes: Vec<NodeId>,
     messages: Vec<(u32, NodeId)>,
     verdicts: Vec<Verdict>,
     /// What the model had seen and sampled.
@@ -132,6 +135,7 @@ impl<'a> Reading<'a> {
             question: String::new(),
             system: String::new(),
             steps: vec![],
+            nodes: vec![],
             messages: vec![],
             verdicts: vec![],
             seen: vec![],
@@ -215,11 +219,13 @@ impl<'a> Reading<'a> {
         };
         let scratch = serde_json::from_value(own("scratch"));
         let scratch = scratch.unwrap_or_else(|_| chat::no_state());
+        self.nodes.extend(serde_json::from_value::<NodeId>(own("node")));
         self.steps.push(Step { proposal, observations, scratch });
         Ok(())
     }
 
-    /// One observation a call: the one that names it, else the first that names none.
+    /// One observation a call: the one that names it, else the first that names none. One that
+    /// is left over is refused: nobody would miss it.
     fn observations(
         &self,
         field: &Field<'_>,
@@ -241,10 +247,13 @@ impl<'a> Reading<'a> {
             let named =
                 all().find(|index| Some(calls[*index].id.as_str()) == id && free(index));
             let slot = named.or_else(|| all().find(free).filter(|_| id.is_none()));
-            if let Some(slot) = slot {
-                observations[slot] =
-                    Some(self.observation(result, action, slot, is_ours)?);
-            }
+            let slot = slot.ok_or_else(|| {
+                result.get("source_call_id").wrong(match id {
+                    Some(id) => format!("is {id:?}, and no call waits for its result"),
+                    None => "names no call, and none waits for a result".to_owned(),
+                })
+            })?;
+            observations[slot] = Some(self.observation(result, action, slot, is_ours)?);
         }
         let missing = || {
             Observation::fault(Fault::External, "the record holds no reply to this call")
@@ -292,10 +301,9 @@ impl<'a> Reading<'a> {
             kept = kept.min(said);
         }
         let logprobs = metrics.get("logprobs");
-        let logprobs = match logprobs.is_absent() {
+        let logprobs: Vec<f32> = match logprobs.is_absent() {
             true => vec![],
-            false => serde_json::from_value(logprobs.value().clone())
-                .map_err(|_| logprobs.wrong("is no list of numbers"))?,
+            false => logprobs.list()?.iter().map(logprob).collect::<Result<_, _>>()?,
         };
         if !logprobs.is_empty() && logprobs.len() != sampled.len() {
             let problem = format!("has {} items for {}", logprobs.len(), sampled.len());
@@ -312,45 +320,31 @@ impl<'a> Reading<'a> {
     }
 }
 
+fn logprob(field: &Field<'_>) -> Result<f32, ImportError> {
+    let number = field.value().as_f64().ok_or_else(|| field.not("a number"))? as f32;
+    match number.is_finite() && number <= 0.0 {
+        true => Ok(number),
+        false => {
+            Err(field.wrong("is no logarithm of a probability: at most 0, and finite"))
+        }
+    }
+}
+
 fn ids(field: &Field<'_>) -> Result<Vec<u32>, ImportError> {
     let ids = serde_json::from_value(field.value().clone());
     ids.map_err(|_| field.wrong("is no list of token ids"))
 }
 
-/// What the source says of a step. What its labeller saw is all there is to see, unless the
-/// source says otherwise.
+/// What the source says of a step.
 fn verdict(node: NodeId, extra: &Field<'_>) -> Result<Verdict, ImportError> {
     let field = extra.get("label");
     let label = field.value().as_i64().and_then(StepLabel::from_number);
     let label = label.ok_or_else(|| field.wrong("is none of -1, 0 and 1"))?;
     let zero: Option<Zero> =
         serde_json::from_value(extra.get("zero").value().clone()).unwrap_or_default();
-    let by = extra.get("label_by").value().as_array();
-    let sights: Option<Vec<Sight>> = by.filter(|by| !by.is_empty()).and_then(|by| {
-        let sight = |one: &Value| serde_json::from_value(one.get("saw")?.clone()).ok();
-        by.iter().map(sight).collect()
-    });
-    let all = Sight { gold: true, later: true, outcome: true };
-    let either = |one: Sight, two: &Sight| Sight {
-        gold: one.gold || two.gold,
-        later: one.later || two.later,
-        outcome: one.outcome || two.outcome,
-    };
-    let saw = sights.map_or(all, |of| of.iter().fold(Sight::ONLINE, either));
+    let by = extra.get("label_by");
     let reason = extra.get("label_reason").value().as_str().unwrap_or_default();
-    Ok(Verdict {
-        node,
-        verifier: VerifierId(VERIFIER.to_owned()),
-        value: json!(label.to_number()),
-        label: Some(label),
-        zero: zero.filter(|_| label == StepLabel::Neutral),
-        confidence: None,
-        reason: if reason.is_empty() { "so labelled in the source" } else { reason }
-            .to_owned(),
-        evidence: vec![],
-        saw,
-        cost: Cost::default(),
-    })
+    Ok(said::verdict(node, (label, zero), by.value(), reason))
 }
 
 fn calls(field: &Field<'_>) -> Result<Vec<ToolCall>, ImportError> {
@@ -394,6 +388,51 @@ mod tests {
             "extra": {"task": "t", "gold": gold},
         })
         .to_string()
+    }
+
+    #[test]
+    fn what_a_record_says_of_its_ending_stands() {
+        let ending = |change: fn(&mut Value)| {
+            let mut record: Value =
+                serde_json::from_str(&record(&Value::Null)).expect("JSON");
+            change(&mut record);
+            read(FORMAT, &record.to_string()).remove(0).ending
+        };
+        assert_eq!(ending(|_| {}), Some(Ending::Answered));
+        assert_eq!(ending(|record| record["extra"]["ending"] = Value::Null), None);
+    }
+
+    #[test]
+    fn what_would_be_dropped_or_misread_is_refused() {
+        let step = |results: Value, logprobs: Value| {
+            let mut record: Value =
+                serde_json::from_str(&record(&Value::Null)).expect("JSON");
+            let call =
+                |id| json!({"tool_call_id": id, "function_name": "f", "arguments": {}});
+            record["steps"][1] = json!({
+                "step_id": 2, "source": "agent", "message": "",
+                "tool_calls": [call("a"), call("b")],
+                "observation": {"results": results},
+                "metrics": {"prompt_token_ids": [1], "completion_token_ids": [2, 3],
+                    "logprobs": logprobs},
+            });
+            record.to_string()
+        };
+        let result = |id: Option<&str>| json!({"source_call_id": id, "content": "x"});
+        let (a, b, none) = (result(Some("a")), result(Some("b")), result(None));
+        let good = json!([-0.5, 0.0]);
+        assert_eq!(read(FORMAT, &step(json!([none, b]), good.clone())).len(), 1);
+        for (results, logprobs, expected) in [
+            (json!([result(Some("z"))]), &good, "results.0.source_call_id\" is \"z\""),
+            (json!([a, a]), &good, "results.1.source_call_id\" is \"a\", and no call"),
+            (json!([a, b, none]), &good, "results.2.source_call_id\" names no call"),
+            (json!([]), &json!([-0.5, -1e39]), "logprobs.1\" is no logarithm"),
+            (json!([]), &json!([0.5, 0.0]), "logprobs.0\" is no logarithm"),
+            (json!([]), &json!([0.0, "x"]), "logprobs.1\" is a text, not a number"),
+        ] {
+            let error = refusal(FORMAT, &step(results, logprobs.clone()));
+            assert!(error.contains(expected) && error.contains("; "), "{error}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(crate) mod chat;
 mod openai_chat;
 mod optimisation;
 mod reflexion;
+mod said;
 mod sql_labels;
 mod trajectory;
 mod who_and_when;

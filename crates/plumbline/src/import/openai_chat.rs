@@ -3,7 +3,8 @@
 //! A line is an object with the messages under `messages` or `traj`; everything else in it is
 //! kept. The task is named by `id` or `task_id`, else by the digest of what the user first
 //! says. Where a `trial` or `sample_index` counts samples it is part of the name: a user that
-//! is simulated puts the same task in other words each time.
+//! is simulated puts the same task in other words each time. Not so where the record names the
+//! `question` that the user asks, as those that we write do.
 
 use serde_json::{Value, json};
 
@@ -24,10 +25,11 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         return Err(field.wrong("holds no message of a user"));
     }
     let id = record.first_of(&["id", "task_id"]).name()?;
+    let asked = record.field("question").value().as_str() == Some(&chat.question);
     let digest = || Digest::of(chat.question.as_bytes()).short();
     let id = match id {
         None => format!("chat-{}", digest()),
-        Some(id) if counted.is_absent() => id,
+        Some(id) if counted.is_absent() || asked => id,
         Some(id) => format!("{id}-{sample}"),
     };
     if id.contains(|c: char| c == ':' || c.is_control()) {
@@ -47,7 +49,8 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         task: Task { id: TaskId(id), prompt: question, inputs: Value::Null },
         gold: None,
         steps,
-        ending,
+        nodes: vec![],
+        ending: Some(ending),
         human: vec![],
         verdicts: vec![],
         messages,
@@ -98,6 +101,14 @@ mod tests {
         );
         let steps: Vec<&Step> = found.steps.iter().collect();
         assert_eq!(openai_chat::line(&found.rest, &steps).as_deref(), Some(RECORD));
+    }
+
+    #[test]
+    fn samples_of_one_question_are_of_one_task() {
+        let name = |record: &str| read(FORMAT, record).remove(0).task.id.0;
+        let asked =
+            RECORD.replace("\"trial\"", "\"question\": \"Book me a seat.\", \"trial\"");
+        assert_eq!((name(RECORD), name(&asked)), ("3-1".to_owned(), "3".to_owned()));
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub(super) fn read(record: &Record) -> Result<Trajectory, ImportError> {
         task: Task { id: TaskId(id), prompt: question.to_owned(), inputs: Value::Null },
         gold,
         steps,
-        ending,
+        nodes: vec![],
+        ending: Some(ending),
         human: vec![],
         verdicts: vec![],
         key: json!({ "trial": trial, "status": record.field("status").optional_text()? }),
@@ -117,7 +118,7 @@ mod tests {
         assert_eq!(steps[1].observations[0].data()["documents"], json!([]));
         assert_eq!(steps[2].proposal.action, Action::Answer { text: "Eve".into() });
         assert!(!serde_json::to_string(steps).expect("JSON").contains("INCORRECT"));
-        assert_eq!(second[0].ending, Ending::Answered);
+        assert_eq!(second[0].ending, Some(Ending::Answered));
     }
 
     #[test]

@@ -116,8 +116,11 @@ pub struct Trajectory {
     pub gold: Option<Gold>,
     /// What happened.
     pub steps: Vec<Step>,
-    /// How it ended.
-    pub ending: Ending,
+    /// What each step was in the tree that the record was written from, where it says: steps
+    /// that trajectories share are one there. Empty where it does not.
+    pub nodes: Vec<NodeId>,
+    /// How it ended; `None` where it is unfinished.
+    pub ending: Option<Ending>,
     /// What people said about it.
     pub human: Vec<HumanLabel>,
     /// What others than people said about it.
@@ -211,6 +214,8 @@ pub struct Forest {
     trees: BTreeMap<TaskId, Tree>,
     tasks: Vec<Task>,
     gold: BTreeMap<TaskId, Gold>,
+    /// Where a step of a task hangs that was so numbered in the tree it came from.
+    known: BTreeMap<(TaskId, NodeId), NodeId>,
 }
 
 /// What hanging one trajectory into its tree added.
@@ -218,10 +223,10 @@ pub struct Forest {
 pub struct Planted {
     /// The nodes that are new.
     pub nodes: Vec<(NodeId, Arc<Node>)>,
-    /// The last of them.
+    /// The trajectory's last step.
     pub leaf: Option<NodeId>,
-    /// How the trajectory ended.
-    pub ending: Ending,
+    /// How the trajectory ended; `None` where it is unfinished.
+    pub ending: Option<Ending>,
     /// What people said, with the nodes' numbers in the tree.
     pub human: Vec<HumanLabel>,
     /// What others said, with the nodes' numbers in the tree.
@@ -231,12 +236,14 @@ pub struct Planted {
 }
 
 impl Forest {
-    /// Hangs a trajectory into the tree of its task, as a branch of its own.
+    /// Hangs a trajectory into the tree of its task: as a branch of its own, but for the first
+    /// steps that it shares with an earlier one, where the records say that they are one.
     pub fn plant(&mut self, trajectory: Trajectory) -> Result<Planted, PlantError> {
         let Trajectory {
             task,
             gold,
             steps,
+            nodes: of_source,
             ending,
             human,
             mut verdicts,
@@ -258,21 +265,29 @@ impl Forest {
             }
         }
         let tree = self.trees.entry(id.clone()).or_insert_with(|| Tree::new(id.clone()));
-        let offset = tree.next_id().0;
-        let mut nodes = Vec::with_capacity(steps.len());
-        let mut leaf = None;
-        for step in steps {
-            let node = Arc::new(Node { parent: leaf, step });
+        let mut path = shared(tree, &self.known, &steps, &of_source);
+        let there = path.len();
+        let mut nodes = Vec::with_capacity(steps.len() - there);
+        for step in steps.into_iter().skip(there) {
+            let node = Arc::new(Node { parent: path.last().copied(), step });
             let node_id =
                 tree.push(Arc::clone(&node)).expect("its parent is in the tree");
-            leaf = Some(node_id);
+            path.push(node_id);
             nodes.push((node_id, node));
         }
-        tree.end(leaf, ending.clone()).expect("the leaf is in the tree");
-        let human = human.into_iter().map(|label| label.shifted(offset)).collect();
-        let shift = |(index, node): (u32, NodeId)| (index, NodeId(node.0 + offset));
-        let messages = messages.into_iter().map(shift).collect();
-        verdicts.iter_mut().for_each(|verdict| verdict.node.0 += offset);
+        let numbered = of_source.iter().zip(&path);
+        self.known.extend(numbered.map(|(was, is)| ((id.clone(), *was), *is)));
+        let leaf = path.last().copied();
+        if let Some(ending) = &ending {
+            tree.end(leaf, ending.clone()).expect("the leaf is in the tree");
+        }
+        let here = |node: NodeId| path[node.0 as usize];
+        let human = human.into_iter().map(|label| label.moved(here)).collect();
+        let place = |(index, node): (u32, NodeId)| (index, here(node));
+        let messages = messages.into_iter().map(place).collect();
+        // Those on shared steps came along with the first one.
+        verdicts.retain(|verdict| verdict.node.0 as usize >= there);
+        verdicts.iter_mut().for_each(|verdict| verdict.node = here(verdict.node));
         let origin = Origin { task: id, leaf, key, messages, rest };
         Ok(Planted { nodes, leaf, ending, human, verdicts, origin })
     }
@@ -291,6 +306,26 @@ impl Forest {
     pub fn trees(&self) -> &BTreeMap<TaskId, Tree> {
         &self.trees
     }
+}
+
+/// The first steps of a trajectory that a tree has already, numbered alike where they came
+/// from. None where all are there: then a trajectory came twice, and is one of its own.
+fn shared(
+    tree: &Tree,
+    known: &BTreeMap<(TaskId, NodeId), NodeId>,
+    steps: &[Step],
+    of_source: &[NodeId],
+) -> Vec<NodeId> {
+    let mut path: Vec<NodeId> = Vec::new();
+    for (step, was) in steps.iter().zip(of_source) {
+        let found = known.get(&(tree.task().clone(), *was)).filter(|found| {
+            let node = tree.get(**found).expect("what is known is in the tree");
+            node.parent == path.last().copied() && node.step == *step
+        });
+        let Some(found) = found else { return path };
+        path.push(*found);
+    }
+    vec![]
 }
 
 /// What of two golds that differ is another, in words.
@@ -332,6 +367,36 @@ pub(super) mod tests {
 
     pub(in super::super) fn refusal(format: TrajectoryFormat, text: &str) -> String {
         try_read(format, text).expect_err("it is refused").to_string()
+    }
+
+    #[test]
+    fn steps_that_are_one_where_they_came_from_stay_one() {
+        let line = |nodes: [u32; 2], said: &str| {
+            let step = |node: u32, text: &str| {
+                serde_json::json!({"source": "agent", "message": text,
+                    "extra": {"node": node, "seed": node, "label": 1}})
+            };
+            serde_json::json!({
+                "schema_version": "ATIF-v1.8", "session_id": "t",
+                "steps": [{"source": "user", "message": "Who?"},
+                    step(nodes[0], "Hm."), step(nodes[1], said)],
+                "extra": {"ending": {"type": "answered"}},
+            })
+            .to_string()
+        };
+        let mut forest = Forest::default();
+        let mut plant = |nodes, said| {
+            let trajectory = read(TrajectoryFormat::Atif, &line(nodes, said)).remove(0);
+            let planted = forest.plant(trajectory).expect("they fit");
+            let judged = planted.verdicts.iter().map(|verdict| verdict.node.0);
+            (planted.nodes.len(), planted.origin.messages, judged.collect::<Vec<_>>())
+        };
+        let at = |one, two| vec![(1, NodeId(one)), (2, NodeId(two))];
+        let [one, two] = ["<answer>a</answer>", "<answer>b</answer>"];
+        assert_eq!(plant([0, 3], one), (2, at(0, 1), vec![0, 1]));
+        assert_eq!(plant([0, 5], two), (1, at(0, 2), vec![2]));
+        assert_eq!(plant([0, 5], two), (2, at(3, 4), vec![3, 4]), "it came twice");
+        assert_eq!(plant([6, 7], one), (2, at(5, 6), vec![5, 6]));
     }
 
     #[test]

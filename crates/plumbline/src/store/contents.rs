@@ -88,7 +88,21 @@ pub fn losses(run: &Path) -> Result<Vec<String>, ReadError> {
         }
         return Ok(losses);
     }
-    for (file, recorded) in read_contents(run)? {
+    let contents = read_contents(run)?;
+    if checksum::is_due(read_header(run)?.format) {
+        let io_error = |source| ReadError::Io { path: run.to_owned(), source };
+        for file in written(run).map_err(io_error)? {
+            if !contents.contains_key(&file) {
+                losses.push(format!(
+                    "{}: it says nothing of {file}, which is being written, or whose writer was \
+                     killed, or else the list was cut: whether that is whole cannot be told; the \
+                     same command that writes it finishes it",
+                    path.display()
+                ));
+            }
+        }
+    }
+    for (file, recorded) in contents {
         let path = run.join(&file);
         let io_error = |source| ReadError::Io { path: path.clone(), source };
         let found = held(&path, recorded.bytes).map_err(io_error)?;
@@ -166,6 +180,20 @@ fn read_contents(run: &Path) -> Result<BTreeMap<String, Holds>, ReadError> {
         Ok(())
     })?;
     Ok(contents)
+}
+
+/// The files of a run that are there and whose loss the list tells of.
+fn written(run: &Path) -> io::Result<Vec<String>> {
+    let mut files: Vec<String> =
+        ["steps.jsonl", "human.jsonl", "origin.jsonl"].map(str::to_owned).into();
+    if let Ok(entries) = fs::read_dir(run.join("verdicts")) {
+        for entry in entries {
+            files.push(format!("verdicts/{}", entry?.file_name().to_string_lossy()));
+        }
+    }
+    files.retain(|file| file.ends_with(".jsonl") && run.join(file).exists());
+    files.sort();
+    Ok(files)
 }
 
 /// What a file holds in whole lines among its first `bytes_max` bytes; `None` if there is no

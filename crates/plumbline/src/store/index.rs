@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::beside::{ORIGIN, OriginLine};
 use super::format::RunHeader;
 use super::reader::{
-    Judged, Line, ReadError, UNTITLED, each_line, grow, judge, parse, parse_step,
-    read_header, verifiers, with_remedy,
+    Judged, JudgedTree, Line, ReadError, UNTITLED, each_line, grow, judge, parse,
+    parse_step, read_header, verifiers, with_remedy,
 };
 use crate::import::Origin;
 use crate::{TaskId, Tree, Verdict, VerifierId};
@@ -89,17 +89,27 @@ impl Index {
         task: &TaskId,
         only: Option<&BTreeSet<VerifierId>>,
     ) -> Result<Vec<Verdict>, ReadError> {
-        let mut verdicts = Vec::new();
+        let judged = self.judged_by(task, only)?;
+        Ok(judged.into_values().flat_map(|of| of.verdicts).collect())
+    }
+
+    /// What each of these verifiers made of a task's tree, as far as it has judged it.
+    pub fn judged_by(
+        &self,
+        task: &TaskId,
+        only: Option<&BTreeSet<VerifierId>>,
+    ) -> Result<BTreeMap<&VerifierId, JudgedTree>, ReadError> {
+        let mut all = BTreeMap::new();
         let chosen = |id: &VerifierId| only.is_none_or(|only| only.contains(id));
-        for (_, lines) in self.verdicts.iter().filter(|(id, _)| chosen(id)) {
+        for (id, lines) in self.verdicts.iter().filter(|(id, _)| chosen(id)) {
             let mut judged = Judged::new();
             let read = lines.each(task, |line| {
                 judge(&mut judged, &lines.path, line.number, parse(&lines.path, &line)?)
             });
             read.map_err(with_remedy)?;
-            verdicts.extend(judged.remove(task).into_iter().flat_map(|of| of.verdicts));
+            all.extend(judged.remove(task).map(|of| (id, of)));
         }
-        Ok(verdicts)
+        Ok(all)
     }
 
     /// The tasks that each verifier has judged, with the line of its file that says so.

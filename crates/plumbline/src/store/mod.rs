@@ -26,6 +26,8 @@
 //!   dropped, and [`losses`] says so.
 //! * A file that has fewer lines than it was finished with, or is gone, lost them: where they
 //!   can be made again [`losses`] says what is lost and how, else it is an error.
+//! * A file that `contents.jsonl` says nothing of is being written, or its writer was killed, or
+//!   that list was cut: [`losses`] says so.
 //! * Any other bad line is an error that names file and line.
 //!
 //! What a reader takes:

@@ -69,14 +69,6 @@ pub enum ReadError {
         /// Ours.
         expected: Version,
     },
-    /// A blob is missing or is not what its name says.
-    #[error("{}: {message}", path.display())]
-    Blob {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
 }
 
 /// A run as it was recorded.
@@ -131,7 +123,13 @@ pub(super) fn grow(
         StepsLine::Node(line) => {
             let task = line.task.clone().into_owned();
             let id = line.node;
-            let node = Arc::new(to_node(line, blobs)?);
+            let node = to_node(line, blobs).map_err(|problem| {
+                bad(format!(
+                    "step {id} of task {task} has an observation in {problem}; restore that \
+                     file from a copy, or make the run again"
+                ))
+            })?;
+            let node = Arc::new(node);
             tree(trees, task).push_as(id, node).map_err(bad_tree)?;
         }
         StepsLine::Ending { task, node, seed, ending } => {
@@ -295,7 +293,9 @@ fn tree(trees: &mut BTreeMap<TaskId, Tree>, task: TaskId) -> &mut Tree {
     trees.entry(task.clone()).or_insert_with(|| Tree::new(task))
 }
 
-fn to_node(line: NodeLine<'static>, blobs: &Path) -> Result<Node, ReadError> {
+/// The step of a line, with the observations that lie elsewhere; or which file of those is not
+/// as it was, and why.
+fn to_node(line: NodeLine<'static>, blobs: &Path) -> Result<Node, String> {
     let mut observations = Vec::with_capacity(line.observations.len());
     for stored in line.observations {
         observations.push(match stored {
@@ -313,14 +313,18 @@ fn to_node(line: NodeLine<'static>, blobs: &Path) -> Result<Node, ReadError> {
     Ok(Node { parent: line.parent, step })
 }
 
-fn read_blob(blobs: &Path, digest: Digest) -> Result<Observation, ReadError> {
+fn read_blob(blobs: &Path, digest: Digest) -> Result<Observation, String> {
     let path = blobs.join(digest.to_string());
-    let error = |message: String| ReadError::Blob { path: path.clone(), message };
-    let bytes = fs::read(&path).map_err(|source| error(source.to_string()))?;
+    let error = |problem: String| format!("{}, {problem}", path.display());
+    let bytes = fs::read(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => error("which is missing".to_owned()),
+        _ => error(format!("which cannot be read ({source})")),
+    })?;
     if Digest::of(&bytes) != digest {
-        return Err(error("its content does not have the digest it is named by".into()));
+        return Err(error("which does not have the digest it is named by".to_owned()));
     }
-    serde_json::from_slice(&bytes).map_err(|source| error(source.to_string()))
+    serde_json::from_slice(&bytes)
+        .map_err(|source| error(format!("which holds none ({source})")))
 }
 
 pub(super) fn check_format(
