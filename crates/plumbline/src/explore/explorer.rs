@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Settings;
 use crate::grade::grade_answer;
+use crate::grow::graft;
 use crate::scale::{Reading, Rollouts};
 use crate::verifier::label_nodes;
 use crate::{
@@ -93,7 +94,7 @@ pub struct Explorer<'g> {
     asked_for: BTreeSet<NodeId>,
     ended: BTreeMap<NodeId, Option<Rollout>>,
     chances: BTreeMap<NodeId, Rollouts>,
-    labels: BTreeMap<NodeId, Option<StepLabel>>,
+    labels: BTreeMap<NodeId, Reading>,
     bills: BTreeMap<Place, Cost>,
     judged: BTreeMap<NodeId, Judged>,
     ledger: CostLedger,
@@ -269,6 +270,11 @@ impl<'g> Explorer<'g> {
         &mut self,
         node: NodeId,
     ) -> Result<Option<StepLabel>, ExploreError> {
+        Ok(self.checked(node).await?.label)
+    }
+
+    /// The same, with the reason of a zero.
+    pub async fn checked(&mut self, node: NodeId) -> Result<Reading, ExploreError> {
         if let Some(known) = self.labels.get(&node) {
             return Ok(*known);
         }
@@ -288,9 +294,42 @@ impl<'g> Explorer<'g> {
             self.ledger.sampled.fresh += verdict.cost.tokens;
         }
         let labels = View::StrictLocal.labels(&self.task.prompt, &self.tree, &verdicts);
-        let label = labels.get(&node).map(|labelled| labelled.label);
-        self.labels.insert(node, label);
-        Ok(label)
+        let reading = labels.get(&node).map_or(Reading::ABSTENTION, |labelled| Reading {
+            label: Some(labelled.label),
+            zero: labelled.zero,
+            repairable: false,
+        });
+        self.labels.insert(node, reading);
+        Ok(reading)
+    }
+
+    /// A message that nobody sampled, put after a place and executed there. `None` if something
+    /// outside stopped it, or the trajectory ends with the place.
+    pub async fn graft(
+        &mut self,
+        at: Place,
+        message: &str,
+    ) -> Result<Option<NodeId>, ExploreError> {
+        self.refuse_if_spent()?;
+        let at = self.first_like(at);
+        if at.is_some_and(|node| self.is_end(node)) {
+            return Ok(None);
+        }
+        let start = self.start(at).await?;
+        let tree = std::mem::replace(&mut self.tree, Tree::new(self.task.id.clone()));
+        let (tree, grafted) =
+            graft(self.ground, self.task, tree, &start, message).await?;
+        self.tree = tree;
+        self.learn_states();
+        if let Some(node) = grafted {
+            self.account_for(at, node);
+        }
+        Ok(grafted)
+    }
+
+    /// What has been spent so far.
+    pub fn ledger(&self) -> &CostLedger {
+        &self.ledger
     }
 
     /// Says something of a step. The last word on a step stands.
