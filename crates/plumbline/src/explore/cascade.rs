@@ -40,7 +40,10 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
             let mut rollouts = None;
             if is_open(reading) {
                 let before = explorer.chance(at, settings.rollouts()).await?;
-                let after = explorer.chance(Some(step), settings.rollouts()).await?;
+                let mut after = explorer.chance(Some(step), settings.rollouts()).await?;
+                if explorer.is_end(step) {
+                    after = certain(after, settings.rollouts());
+                }
                 reading = from_rollouts(before, after, settings.threshold());
                 rollouts = Some((before, after));
             }
@@ -52,6 +55,11 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
         }
     }
     Ok(())
+}
+
+/// How a trajectory has ended is known for certain: as if every completion had ended so.
+fn certain(end: Rollouts, rollouts: u32) -> Rollouts {
+    Rollouts { sampled: end.sampled * rollouts, succeeded: end.succeeded * rollouts }
 }
 
 /// Whether a step is still to be decided.

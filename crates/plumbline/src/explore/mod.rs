@@ -35,6 +35,7 @@ mod math_shepherd;
 mod mm_prm;
 mod omegaprm;
 mod ppr;
+mod prlcoder;
 mod prorag;
 mod sim_rag;
 mod slate;
@@ -75,6 +76,7 @@ pub const METHODS: &[Method] = &[
     consensus::METHOD,
     ppr::METHOD,
     steporlm::METHOD,
+    prlcoder::METHOD,
     cascade::METHOD,
     best_of_n::METHOD,
     weighted_vote::METHOD,
@@ -267,3 +269,6 @@ impl Settings {
         self.constants.exploration.expect("the method has this constant")
     }
 }
+
+#[cfg(test)]
+mod tests;
