@@ -103,5 +103,7 @@ mod tests {
         assert_eq!(kept(Aggregate::Mean), [3, 1]);
         assert_eq!(kept(Aggregate::Product), [3, 2]);
         assert_eq!(kept(Aggregate::Last), [3, 2]);
+        // What the greedy search does.
+        assert_eq!(select(grown.clone(), 1, Aggregate::Last), grown[2..]);
     }
 }

@@ -48,7 +48,7 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
             continue;
         }
         let steps = explorer.path(rollout.leaf);
-        let follows = answer_follows(explorer, &steps).await?;
+        let mut follows = None;
         for (index, step) in steps.iter().enumerate() {
             let Some(statement) = Statement::of(step_of(explorer, *step)) else {
                 continue;
@@ -57,7 +57,10 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
             if mutants.is_empty() {
                 continue;
             }
-            let is_tested = follows || *step == rollout.leaf;
+            if follows.is_none() && *step != rollout.leaf {
+                follows = Some(answer_follows(explorer, &steps).await?);
+            }
+            let is_tested = *step == rollout.leaf || follows == Some(true);
             let width = if is_tested { settings.width() as usize } else { 0 };
             let (mut made, mut failed) = (0, 0);
             for (class, action) in spread(mutants, width) {

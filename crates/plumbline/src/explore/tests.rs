@@ -109,7 +109,7 @@ impl Policy for Walk {
 struct Toy(ToolSpec);
 
 impl Toy {
-    fn new(name: &str) -> Arc<dyn Tool> {
+    fn called(name: &str) -> Arc<dyn Tool> {
         let (name, pinned) = (name.to_owned(), Digest::of(b"toy"));
         let parameters = json!({ "type": "object" });
         Arc::new(Self(ToolSpec {
@@ -219,7 +219,7 @@ impl World {
             protocol: Protocol::Hermes,
             thought_chars_max: 0,
             limits: Limits { steps_max: 10, ..Limits::default() },
-            tools: vec![Toy::new("look"), Toy::new("python")],
+            tools: vec![Toy::called("look"), Toy::called("python")],
         });
         let policy = Walk {
             id: PolicyId("walk".into()),
@@ -460,6 +460,30 @@ fn cascade_rolls_out_what_the_checks_leave_open() {
     for verdict in going_on(&tree, &verdicts) {
         assert_eq!(verdict.value["stage"], "checks");
     }
+}
+
+#[test]
+fn one_trajectory_in_the_eyes_of_several_methods() {
+    // A good search, a bad one, the good one's document again, and a wrong answer.
+    let mut world = World::new(0.0, 0.0);
+    (world.policy.steps, world.policy.planted) = (3, Some(1));
+    let run = |name: &str, given: Constants| -> Vec<Verdict> {
+        world.run(name, world.tree(), 1, given).1
+    };
+    let values = |name: &str, field: &str| -> Vec<Value> {
+        run(name, Constants::NONE).iter().map(|it| it.value[field].clone()).collect()
+    };
+    assert_eq!(values("stepsearch", "reward"), [1.0, 0.0, -1.0]);
+    assert_eq!(values("spare", "right"), [true, false, true, false]);
+    // The checks say nothing of the answer.
+    assert_eq!(values("ppr", "reward"), [0.0, -1.0, 0.0]);
+    // The mean of twelve times -0.5, and four times that; the messages have no thought.
+    assert_eq!(values("drm", "confidence"), [-2.5]);
+    assert_eq!(values("drm", "relevance"), [Value::Null]);
+    assert_eq!(values("steporlm", "process"), [2.0 / 3.0]);
+    let consensus = run("consensus", rollouts(4));
+    let labels: Vec<Option<StepLabel>> = consensus.iter().map(|it| it.label).collect();
+    assert_eq!(labels, [Some(Good), Some(Bad), None, None]);
 }
 
 /// In how many of 12 runs a method chooses a right trajectory.
