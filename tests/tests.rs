@@ -13,6 +13,8 @@ mod conformance;
 mod damage;
 /// Episodes from question to labelled trajectory: run, label, show, replay.
 mod episodes;
+/// Tree methods: run, resumed, compared.
+mod explore;
 /// Counterfactuals: a step replaced, left out, or shown otherwise.
 mod forks;
 /// Tools of MCP servers, and ours for MCP clients. Published servers are skipped where they

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::audit::AuditArgs;
 use crate::diff::DiffArgs;
-use crate::explore::ExploreArgs;
+use crate::explore::ExploreCommand;
 use crate::export::ExportArgs;
 use crate::fork::ForkArgs;
 use crate::import::ImportArgs;
@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Judge steps by growing trees from them: one run, any number of methods, each of which takes
     /// up what the others sampled.
-    Explore(ExploreArgs),
+    Explore(Box<ExploreCommand>),
     /// Change one step of a trajectory, keep everything before it, have a policy go on, and
     /// compare the success with what it is without the change.
     Fork(ForkArgs),
@@ -84,6 +84,10 @@ pub(crate) struct RunArgs {
     /// Episodes for each task; they share one prefix.
     #[arg(short = 'r', long, value_name = "K")]
     pub(crate) samples: Option<u32>,
+    /// Grow a tree for each task instead: children of the question, of each of those, and so
+    /// on. 3,3,3 is a tree of up to 27 trajectories.
+    #[arg(long, value_name = "W,W,…", value_delimiter = ',', conflicts_with = "samples")]
+    pub(crate) tree: Option<Vec<u32>>,
     /// Seed of everything that is sampled.
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,

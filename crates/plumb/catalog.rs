@@ -8,11 +8,12 @@ use std::sync::Arc;
 use plumbline::export::Column;
 use plumbline::fusion::{Fusion, FusionVerifier};
 use plumbline::policies::{Baseline, Scripted};
+use plumbline::puzzles::Puzzle;
 use plumbline::verifiers::{
     AnswerCorrect, AnswerSolved, AnswerSupport, Judge, JudgeSettings, Merge,
-    ModelVerifier, PythonException, PythonGrounded, PythonSilent, Repeat, RetrievalGain,
-    RetrievalGainGold, SqlEquivalent, SqlPrefix, SqlResult, SqlSilent, ValueReached,
-    WellFormed,
+    ModelVerifier, PuzzleOracle, PythonException, PythonGrounded, PythonSilent, Repeat,
+    RetrievalGain, RetrievalGainGold, SqlEquivalent, SqlPrefix, SqlResult, SqlSilent,
+    ValueReached, WellFormed,
 };
 use plumbline::{
     Effect, Environment, EnvironmentParts, Limits, Policy, Sampling, Tool, Verifier,
@@ -100,7 +101,7 @@ pub(crate) mod mcp {
 }
 
 /// The verifiers, by the name users type.
-pub(crate) const VERIFIERS: [&str; 24] = [
+pub(crate) const VERIFIERS: [&str; 25] = [
     "well-formed",
     "repeat",
     "retrieval-gain",
@@ -123,6 +124,7 @@ pub(crate) const VERIFIERS: [&str; 24] = [
     "constraint-idle",
     "objective-matches",
     "answer-solved",
+    "puzzle-oracle",
     "fusion-online",
     "fusion-gold",
 ];
@@ -149,6 +151,7 @@ pub(crate) fn verifier(
         "answer-support" => Box::new(AnswerSupport::default()),
         "answer-correct" => Box::new(AnswerCorrect::executing(Arc::clone(world))),
         "answer-solved" => Box::new(AnswerSolved::default()),
+        "puzzle-oracle" => Box::new(PuzzleOracle::default()),
         "fusion-online" => Box::new(FusionVerifier::new(Fusion::online())),
         "fusion-gold" => Box::new(FusionVerifier::new(Fusion::with_gold())),
         "sql-prefix" => Box::new(SqlPrefix::new(Arc::clone(world))),
@@ -274,6 +277,7 @@ pub(crate) async fn environment(
                 engines.describe(&folder.dir.join(databases), *writable).await?
             }
             ToolManifest::Solve { size } => solve(size)?,
+            ToolManifest::Puzzle { game } => Arc::new(Puzzle::new(*game)),
             ToolManifest::Python { files, preload, calls } => {
                 let files = files.as_ref().map(|files| folder.dir.join(files));
                 let calls = called(calls, &tools)?;

@@ -1,5 +1,7 @@
 //! `plumb explore`: judges steps by growing trees from them.
 
+mod compare;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +33,22 @@ use crate::settings::Settings as RunSettings;
 
 /// Trajectories of a task that are judged, unless `--samples` says otherwise.
 const SAMPLES: u32 = 4;
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct ExploreCommand {
+    #[command(flatten)]
+    explore: Option<ExploreArgs>,
+    #[command(subcommand)]
+    compare: Option<CompareCommand>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum CompareCommand {
+    /// Run methods over the same tasks, and say what their labels are worth by the environment's
+    /// verifiers, how they agree, and what a label costs.
+    Compare(Box<ExploreArgs>),
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExploreArgs {
@@ -134,7 +152,12 @@ struct Exploration {
     settings: RunSettings,
 }
 
-pub(crate) async fn explore(args: &ExploreArgs, json: bool) -> Result<()> {
+pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> {
+    let (args, compares) = match (&command.compare, &command.explore) {
+        (Some(CompareCommand::Compare(args)), _) => (args.as_ref(), true),
+        (None, Some(args)) => (args, false),
+        (None, None) => unreachable!("clap asks for one of the two"),
+    };
     let folder = EnvironmentFolder::open(&args.run.environment)?;
     let mut settings = RunSettings::resolve(&args.run, &folder.manifest)?;
     if args.run.samples.is_none() {
@@ -189,10 +212,18 @@ pub(crate) async fn explore(args: &ExploreArgs, json: bool) -> Result<()> {
         settings,
     });
     let interrupt = tokio::spawn(stop_on_interrupt(stopper));
-    let report =
-        explore_all(&exploration, &methods, judgeable, opened.1, report, json).await;
+    let explored =
+        explore_all(&exploration, &methods, &judgeable, opened.1, report, json).await;
     interrupt.abort();
-    print(&report?, json)
+    let report = explored?;
+    if !compares {
+        return print(&report, json);
+    }
+    let reference = folder.manifest.verifiers.iter();
+    let reference: Vec<Box<dyn Verifier>> = reference
+        .map(|name| catalog::verifier(name, &exploration.environment))
+        .collect::<Result<_>>()?;
+    compare::compare(&report, &exploration, &reference, judgeable, json).await
 }
 
 /// The methods asked for, with their settings.
@@ -259,12 +290,12 @@ fn open(
 async fn explore_all(
     exploration: &Arc<Exploration>,
     methods: &[(&'static Method, Settings)],
-    tasks: Vec<(Task, Gold)>,
+    tasks: &[(Task, Gold)],
     mut trees: BTreeMap<TaskId, Tree>,
     mut report: Report,
     json: bool,
 ) -> Result<Report> {
-    let tasks: Vec<Arc<(Task, Gold)>> = tasks.into_iter().map(Arc::new).collect();
+    let tasks: Vec<Arc<(Task, Gold)>> = tasks.iter().cloned().map(Arc::new).collect();
     for (method, settings) in methods {
         let of = Of { exploration, run: &report.run, method, settings, tasks: &tasks };
         report.methods.push(of.explore(&mut trees, json).await?);

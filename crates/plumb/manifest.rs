@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use plumbline::protocol::Protocol;
+use plumbline::puzzles::Game;
 use plumbline::store::RunHeader;
 use plumbline::{Effect, Gold, Limits, Task, TaskId};
 use serde::Deserialize;
@@ -55,6 +56,11 @@ pub(crate) enum ToolManifest {
     Open {
         /// The corpus's folder, relative to the manifest.
         corpus: PathBuf,
+    },
+    /// A puzzle, whose position the task gives.
+    Puzzle {
+        /// Which one.
+        game: Game,
     },
     /// Runs one SQL statement on the database that the task names.
     Sql {
@@ -180,6 +186,7 @@ impl ToolManifest {
             ToolManifest::Sql { .. } => "sql",
             ToolManifest::Describe { .. } => "describe",
             ToolManifest::Solve { .. } => "solve",
+            ToolManifest::Puzzle { game } => game.name(),
             ToolManifest::Python { .. } => "python",
             ToolManifest::Process { name, .. } | ToolManifest::Wasm { name, .. } => {
                 return name.as_deref();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use plumbline::store::{FORMAT, Host, Recording, RunHeader, RunWriter, read_header};
 use plumbline::{
     CallCache, Digest, Ending, Environment, Event, Gold, GradeError, Ground, GrowError,
-    Policy, Shape, SinkError, Summary, Tally, Task, TaskId, Tree, Usage, grade, grow,
+    Policy, SinkError, Summary, Tally, Task, TaskId, Tree, Usage, grade, grow,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -186,7 +186,7 @@ async fn grow_one(run: Arc<Run>, task: Task, tree: Tree) -> Grown {
         seed: run.settings.seed,
         retries: run.settings.retry_on_error,
     };
-    let grown = grow(&ground, &task, tree, &Shape::samples(run.settings.samples)).await;
+    let grown = grow(&ground, &task, tree, &run.settings.shape()).await;
     (task, grown)
 }
 
@@ -196,7 +196,9 @@ fn is_complete(tree: &Tree, run: &Run) -> bool {
         matches!(ending, Ending::Aborted { .. }) && run.settings.retry_on_error > 0
     };
     let samples = tree.children(None).count() + tree.stillborn().count();
-    samples >= run.settings.samples as usize
+    // Whether all children of a tree are there, growing it tells.
+    run.settings.tree.is_none()
+        && samples >= run.settings.samples as usize
         && !tree.stillborn().any(|(_, ending)| again(ending))
         && tree.leaves().iter().all(|leaf| tree.ending(*leaf).is_some_and(|e| !again(e)))
 }
@@ -422,7 +424,7 @@ pub(crate) fn default_out(environment: &Environment, header: &RunHeader) -> Path
         header.tasks_digest,
         &header.policy,
         header.seed,
-        header.samples,
+        header.settings.get("tree").cloned().unwrap_or(header.samples.into()),
     );
     let digest = Digest::of_json(&identity).short();
     let name: String = environment

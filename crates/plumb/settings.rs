@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use plumbline::{Limits, Sampling};
+use plumbline::{Limits, Sampling, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::args::RunArgs;
@@ -16,6 +16,9 @@ pub(crate) struct Settings {
     pub(crate) tasks: Option<PathBuf>,
     pub(crate) limit: Option<u64>,
     pub(crate) samples: u32,
+    /// Children by depth, where trees are grown; the first ones are the samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tree: Option<Vec<u32>>,
     pub(crate) seed: u64,
     pub(crate) concurrency: u32,
     pub(crate) sampling: Sampling,
@@ -87,7 +90,11 @@ impl Settings {
             policy,
             tasks: args.tasks.clone().or(file.tasks),
             limit: args.limit.or(file.limit),
-            samples: pick(args.samples, file.samples, 1),
+            samples: match args.tree.as_deref() {
+                Some(widths) => widths.first().copied().unwrap_or(0),
+                None => pick(args.samples, file.samples, 1),
+            },
+            tree: args.tree.clone(),
             seed: args.seed.or(file.seed).unwrap_or(0),
             concurrency: pick(args.concurrency, file.concurrency, 8),
             sampling: Sampling {
@@ -111,15 +118,33 @@ impl Settings {
             sampling: self.sampling,
             constrain: self.constrain,
             concurrency: self.concurrency,
-            samples: self.samples,
+            samples: self.tree.iter().flatten().copied().max().unwrap_or(self.samples),
             reuse: true,
         }
+    }
+
+    /// What is grown for each task.
+    pub(crate) fn shape(&self) -> Shape {
+        match &self.tree {
+            Some(widths) => Shape::tree(widths),
+            None => Shape::samples(self.samples),
+        }
+    }
+
+    /// The most trajectories of a task.
+    fn trajectories(&self) -> u32 {
+        let widths = self.tree.as_deref().unwrap_or(std::slice::from_ref(&self.samples));
+        widths.iter().fold(1, |all: u32, width| all.saturating_mul(*width))
     }
 
     fn check(&self) -> Result<()> {
         let Sampling { temperature, top_p, min_p } = self.sampling;
         let refusals = [
             (self.samples == 0 || self.samples > 1024, "--samples must be in 1..=1024"),
+            (
+                self.trajectories() == 0 || self.trajectories() > 4096,
+                "--tree must make 1 to 4096 trajectories",
+            ),
             (
                 self.concurrency == 0 || self.concurrency > 4096,
                 "--concurrency must be in 1..=4096",

@@ -121,6 +121,7 @@ pub mod import;
 pub mod mutants;
 pub mod program;
 pub mod protocol;
+pub mod puzzles;
 pub mod store;
 pub mod verifiers;
 

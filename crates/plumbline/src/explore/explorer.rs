@@ -1,6 +1,7 @@
 //! What a method works with: one task's tree, the means to grow it, and the account of what
 //! that cost.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -401,8 +402,8 @@ impl<'g> Explorer<'g> {
         self.refuse_if_spent()?;
         let mut starts: BTreeMap<Place, Start<'g>> = BTreeMap::new();
         for at in places.iter().map(|at| self.first_like(*at)) {
-            if !starts.contains_key(&at) {
-                starts.insert(at, self.start(at).await?);
+            if let Entry::Vacant(vacant) = starts.entry(at) {
+                vacant.insert(self.start(at).await?);
             }
         }
         // One shape a growth: places before the first step number their children otherwise.

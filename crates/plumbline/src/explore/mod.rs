@@ -44,6 +44,7 @@ mod steporlm;
 mod stepsearch;
 mod subsearch;
 mod treeps_rag;
+mod vpr;
 mod weighted_vote;
 
 use futures::future::BoxFuture;
@@ -68,6 +69,7 @@ pub const METHODS: &[Method] = &[
     slate::METHOD,
     alphamath::METHOD,
     hnc::METHOD,
+    vpr::METHOD,
     sim_rag::METHOD,
     stepsearch::METHOD,
     subsearch::METHOD,

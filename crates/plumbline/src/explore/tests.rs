@@ -481,9 +481,23 @@ fn one_trajectory_in_the_eyes_of_several_methods() {
     assert_eq!(values("drm", "confidence"), [-2.5]);
     assert_eq!(values("drm", "relevance"), [Value::Null]);
     assert_eq!(values("steporlm", "process"), [2.0 / 3.0]);
-    let consensus = run("consensus", rollouts(4));
-    let labels: Vec<Option<StepLabel>> = consensus.iter().map(|it| it.label).collect();
-    assert_eq!(labels, [Some(Good), Some(Bad), None, None]);
+    // This policy always fails at the second step: rollouts blame the first.
+    assert_eq!(values("consensus", "rollouts"), [0, 0, 0, 0]);
+    assert_eq!(values("consensus", "checks"), [1, 1, 1, 1]);
+    assert!(run("consensus", rollouts(4)).iter().all(|verdict| verdict.label.is_none()));
+    world.policy.p = 0.5;
+    let (tree, verdicts, _) = world.run("consensus", world.tree(), 6, rollouts(8));
+    for verdict in &verdicts {
+        let (taken, good) = world.taken(&tree, verdict.node);
+        let failed = verdict.value["checks"] == 1;
+        let expected = match (failed, taken) {
+            (true, 2) => Some(Bad),
+            (true, 3..) => None,
+            _ => Some(Good),
+        };
+        assert_eq!((verdict.label, verdict.value["agreed"] == true), (expected, true));
+        assert!(good || failed || tree.ending(verdict.node).is_some());
+    }
 }
 
 /// In how many of 12 runs a method chooses a right trajectory.

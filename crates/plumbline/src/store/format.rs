@@ -108,6 +108,10 @@ impl RunHeader {
                 };
                 differs("it", &kind(self), &kind(other))
             })
+            .or_else(|| {
+                let of = |header: &RunHeader| header.settings["tree"].clone();
+                differs("the tree", &of(self), &of(other))
+            })
     }
 }
 

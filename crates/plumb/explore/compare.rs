@@ -1,0 +1,242 @@
+//! `plumb explore compare`: what the labels of several methods are worth, and what they cost.
+
+use std::collections::BTreeMap;
+
+use plumbline::explore::Method;
+use plumbline::{
+    Agreement, CostLedger, Gold, Interval, Ledger, NodeId, PairAgreement, Prediction,
+    Rated, StepLabel, Task, TaskId, Tree, Verdict, Verifier, VerifierId, View,
+};
+use serde::Serialize;
+
+use super::{Exploration, MethodReport, Report};
+use crate::failure::{Blame, Kind, Result};
+use crate::label;
+use crate::recording;
+
+/// What methods are compared by: labels that something executed, or people, stand behind.
+const REFERENCE: View = View::StrictLocal;
+
+/// What is said of one method.
+#[derive(Debug, Serialize)]
+struct Row {
+    method: &'static str,
+    /// Steps it labels.
+    labels: u64,
+    /// Those that the reference labels too.
+    rated: u64,
+    /// Share of those with the reference's label, and the interval of questions.
+    accuracy: Option<Interval>,
+    /// Share of the reference's commonest label among them.
+    majority: Option<f64>,
+    /// Share of the reference's good, neutral and bad steps that it finds.
+    recall: BTreeMap<StepLabel, Option<Interval>>,
+    /// Tokens it would have had sampled alone, a label.
+    tokens_per_label: Option<f64>,
+    /// The same, a label that the reference agrees with.
+    tokens_per_correct_label: Option<f64>,
+    /// Tool calls, a label.
+    calls_per_label: Option<f64>,
+    /// Share of its rollouts that an earlier method had made.
+    reused: Option<f64>,
+    cost: CostLedger,
+}
+
+#[derive(Debug, Serialize)]
+struct Comparison<'r> {
+    #[serde(flatten)]
+    report: &'r Report,
+    reference: Vec<VerifierId>,
+    comparison: Vec<Row>,
+    pairs: Vec<PairAgreement>,
+}
+
+/// Has the environment's verifiers judge what the methods judged, compares, and prints.
+pub(super) async fn compare(
+    report: &Report,
+    exploration: &Exploration,
+    reference: &[Box<dyn Verifier>],
+    tasks: Vec<(Task, Gold)>,
+    json: bool,
+) -> Result<()> {
+    let recording = recording::open(&report.run)?;
+    let golds =
+        tasks.iter().map(|(task, gold)| (task.id.clone(), gold.clone())).collect();
+    let tasks = tasks.into_iter().map(|(task, _)| (task.id.clone(), task)).collect();
+    for verifier in reference {
+        let verifier = verifier.as_ref();
+        label::judge(verifier, &report.run, &recording, &tasks, &golds, json).await?;
+    }
+    let reference: Vec<VerifierId> = reference.iter().map(|v| v.id().clone()).collect();
+    let verdicts = label::by_task(label::judged(&report.run, &tasks)?);
+    let of = Compared { tasks: &tasks, trees: &recording.trees, reference: &reference };
+    let labels = of.labels(&verdicts);
+    let seed = exploration.settings.seed;
+    let row = |method: &MethodReport| of.row(method, &verdicts, &labels, seed);
+    let comparison: Vec<Row> = report.methods.iter().map(row).collect();
+    let pairs = pairs(&report.methods, &verdicts);
+    let comparison = Comparison { report, reference, comparison, pairs };
+    print(&comparison, json)
+}
+
+/// The label that the reference gives each step.
+type Labels = BTreeMap<TaskId, BTreeMap<NodeId, StepLabel>>;
+
+struct Compared<'c> {
+    tasks: &'c BTreeMap<TaskId, Task>,
+    trees: &'c BTreeMap<TaskId, Tree>,
+    reference: &'c [VerifierId],
+}
+
+impl Compared<'_> {
+    fn labels(&self, verdicts: &label::Verdicts) -> Labels {
+        let of_tree = |(id, tree): (&TaskId, &Tree)| {
+            let mut own = verdicts.get(id).cloned().unwrap_or_default();
+            own.retain(|verdict| self.reference.contains(&verdict.verifier));
+            let question = self.tasks.get(id).map_or("", |task| task.prompt.as_str());
+            let labels = REFERENCE.labels(question, tree, &own);
+            let labels = labels.into_iter().map(|(node, it)| (node, it.label));
+            (id.clone(), labels.collect())
+        };
+        self.trees.iter().map(of_tree).collect()
+    }
+
+    fn row(
+        &self,
+        report: &MethodReport,
+        verdicts: &label::Verdicts,
+        labels: &Labels,
+        seed: u64,
+    ) -> Row {
+        let mut rated: Vec<Rated> = Vec::new();
+        for (task, verdicts) in verdicts {
+            let own = verdicts.iter().filter(|v| v.verifier == report.verifier);
+            let step = |verdict: &Verdict| {
+                let label = verdict.label?;
+                Some((*labels.get(task)?.get(&verdict.node)?, Prediction::of(label)))
+            };
+            let steps: Vec<_> = own.filter_map(step).collect();
+            if !steps.is_empty() {
+                rated.push(Rated { task: task.clone(), steps });
+            }
+        }
+        let count = |wanted: StepLabel| {
+            let steps = rated.iter().flat_map(|rated| &rated.steps);
+            steps.filter(|(label, _)| *label == wanted).count() as u64
+        };
+        let classes = [StepLabel::Good, StepLabel::Neutral, StepLabel::Bad];
+        let (steps, most) = classes
+            .into_iter()
+            .map(count)
+            .fold((0, 0), |(all, most), it| (all + it, most.max(it)));
+        let same: u64 = rated
+            .iter()
+            .flat_map(|rated| &rated.steps)
+            .filter(|(label, prediction)| prediction.label == Some(*label))
+            .count() as u64;
+        let agreement = Agreement::of(&rated, seed);
+        let made = report.good + report.neutral + report.bad;
+        let tokens = report.ledger.sampled.total();
+        let per = |count: u64, of: u64| (of > 0).then(|| count as f64 / of as f64);
+        // Of all its labels, as many are taken for correct as of those that can be rated.
+        let correct = per(same, steps).map(|share| share * made as f64);
+        Row {
+            method: report.method,
+            labels: made,
+            rated: steps,
+            accuracy: agreement.as_ref().map(|agreement| agreement.step_accuracy),
+            majority: per(most, steps),
+            recall: agreement
+                .iter()
+                .flat_map(|agreement| agreement.classes)
+                .map(|class| (class.label, class.recall))
+                .collect(),
+            tokens_per_label: per(tokens, made),
+            tokens_per_correct_label: correct
+                .filter(|correct| *correct > 0.0)
+                .map(|correct| tokens as f64 / correct),
+            calls_per_label: per(report.ledger.calls.total(), made),
+            reused: per(report.ledger.rollouts.reused, report.ledger.rollouts.total()),
+            cost: report.ledger,
+        }
+    }
+}
+
+/// How every two of the methods agree.
+fn pairs(methods: &[MethodReport], verdicts: &label::Verdicts) -> Vec<PairAgreement> {
+    let is_ours = |verdict: &Verdict| {
+        methods.iter().any(|method| method.verifier == verdict.verifier)
+            && Method::find(verdict.verifier.name()).is_some()
+    };
+    let ours = verdicts.iter().map(|(task, verdicts)| {
+        let own = verdicts.iter().filter(|verdict| is_ours(verdict)).cloned();
+        (task.clone(), own.collect())
+    });
+    Ledger::of(&ours.collect()).pairs
+}
+
+fn print(comparison: &Comparison<'_>, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(comparison).blame(Kind::External)?);
+        return Ok(());
+    }
+    super::print(comparison.report, false)?;
+    let names: Vec<&str> = comparison.reference.iter().map(VerifierId::name).collect();
+    println!();
+    println!("against {REFERENCE} over {}", names.join(", "));
+    println!(
+        "{:<16} {:>6}  {:<20} {:>8}  {:>5} {:>5} {:>5}  {:>7} {:>9} {:>6}",
+        "method",
+        "rated",
+        "accuracy (95 %)",
+        "majority",
+        "good",
+        "zero",
+        "bad",
+        "tokens/",
+        "tokens/",
+        "calls/"
+    );
+    println!(
+        "{:<16} {:>6}  {:<20} {:>8}  {:>5} {:>5} {:>5}  {:>7} {:>9} {:>6}",
+        "", "", "", "", "recall", "", "", "label", "correct", "label"
+    );
+    for row in &comparison.comparison {
+        let number = |value: Option<f64>, digits: usize| {
+            value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
+        };
+        let recall = |label| {
+            let recall = row.recall.get(&label).copied().flatten();
+            number(recall.map(|interval| 100.0 * interval.value), 0)
+        };
+        println!(
+            "{:<16} {:>6}  {:<20} {:>8}  {:>5} {:>5} {:>5}  {:>7} {:>9} {:>6}",
+            row.method,
+            row.rated,
+            row.accuracy.map_or("-".to_owned(), |accuracy| accuracy.to_string()),
+            number(row.majority.map(|share| 100.0 * share), 1),
+            recall(StepLabel::Good),
+            recall(StepLabel::Neutral),
+            recall(StepLabel::Bad),
+            number(row.tokens_per_label, 0),
+            number(row.tokens_per_correct_label, 0),
+            number(row.calls_per_label, 1),
+        );
+    }
+    println!();
+    println!(
+        "{:<34} {:>6} {:>6} {:>8} {:>6}",
+        "agreement", "steps", "same", "opposed", "kappa"
+    );
+    for pair in &comparison.pairs {
+        let kappa = pair.kappa.map_or("-".to_owned(), |kappa| format!("{kappa:.2}"));
+        println!(
+            "{:<34} {:>6} {:>6} {:>8} {kappa:>6}",
+            format!("{} and {}", pair.one.name(), pair.two.name()),
+            pair.steps,
+            pair.same,
+            pair.opposed
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::recovery::wait_for_bytes;
+use crate::world::{World, search};
+
+const QUESTION: &str = "Who built the Tide Mill?";
+const METHODS: [&str; 10] = [
+    "math-shepherd",
+    "omegaprm",
+    "mm-prm",
+    "genprm",
+    "groundedprm",
+    "treeps-rag",
+    "prorag",
+    "slate",
+    "alphamath",
+    "hnc",
+];
+
+/// One task, and a script of four ways to go about it, between which the seed chooses at every
+/// step; one begins astray and is put right.
+fn crossroads() -> World {
+    let world = World::new();
+    world.write_lines("tasks.jsonl", &[json!({ "id": "q4", "prompt": QUESTION })]);
+    let (astray, right) = (search("bell foundry"), search("Tide Mill"));
+    let (good, bad) = ("<answer>Hanne Voss</answer>", "<answer>Nobody</answer>");
+    let line = |replies: &[&str]| json!({ "question": QUESTION, "replies": replies });
+    world.write_lines(
+        "ways.jsonl",
+        &[
+            line(&[&right, good]),
+            line(&[&right, bad]),
+            line(&[&astray, bad]),
+            line(&[&astray, &right, good]),
+        ],
+    );
+    world
+}
+
+fn explore(world: &World, out: &str, methods: &[&str]) -> Value {
+    let mut args =
+        vec!["explore", "world", "--tasks", "tasks.jsonl", "--json", "-o", out];
+    args.extend(["-m", "scripted:ways.jsonl"]);
+    methods.iter().for_each(|method| args.extend(["--method", method]));
+    serde_json::from_str(&world.ok(&args)).expect("JSON")
+}
+
+fn ledger(report: &Value, index: usize, what: &str, which: &str) -> u64 {
+    let number = &report["methods"][index]["ledger"][what][which];
+    number.as_u64().expect("a number")
+}
+
+#[test]
+fn every_method_judges_one_tree_and_takes_up_what_the_others_sampled() {
+    let world = crossroads();
+    let report = explore(&world, "runs/x", &METHODS);
+    for (index, name) in METHODS.iter().enumerate() {
+        let method = &report["methods"][index];
+        assert_eq!(method["method"], *name);
+        let labels =
+            ["good", "neutral", "bad"].map(|l| method[l].as_u64().expect("count"));
+        assert!(labels.iter().sum::<u64>() > 0, "{name}: {method}");
+    }
+    let (fresh, reused) = (
+        ledger(&report, 1, "rollouts", "fresh"),
+        ledger(&report, 1, "rollouts", "reused"),
+    );
+    assert!(
+        fresh < reused,
+        "the second method takes up the first one's: {fresh} {reused}"
+    );
+    // The same command samples nothing and says the same.
+    let steps = world.read("runs/x/steps.jsonl");
+    let again = explore(&world, "runs/x", &METHODS);
+    assert_eq!(again["methods"][3]["kept"], 1);
+    assert_eq!(world.read("runs/x/steps.jsonl"), steps);
+    // And it is a run like any other.
+    assert!(world.ok(&["replay", "runs/x", "--execute"]).contains("no divergence"));
+    world.ok(&["label", "runs/x"]);
+    world.ok(&["audit", "runs/x"]);
+    for format in ["trl", "pairs", "agentprocessbench"] {
+        let out = format!("out/{format}");
+        let args = ["--verifier", "math-shepherd", "--format", format, "--out", &out];
+        world.ok(&[&["export", "runs/x"][..], &args].concat());
+    }
+}
+
+#[test]
+fn a_killed_exploration_goes_on_and_comes_to_the_same() {
+    let whole = crossroads();
+    let report = explore(&whole, "runs/x", &["genprm", "omegaprm"]);
+    let world = crossroads();
+    let args =
+        ["explore", "world", "--tasks", "tasks.jsonl", "-m", "scripted:ways.jsonl"];
+    let more = ["--method", "genprm", "--method", "omegaprm", "-o", "runs/x"];
+    let mut command = world.command(&[&args[..], &more].concat());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("plumb starts");
+    wait_for_bytes(&world, "runs/x", 20_000);
+    child.kill().expect("kill -9");
+    child.wait().expect("it is dead");
+    let resumed = explore(&world, "runs/x", &["genprm", "omegaprm"]);
+    for index in [0, 1] {
+        let labels = |report: &Value| {
+            ["good", "neutral", "bad"]
+                .map(|label| report["methods"][index][label].clone())
+        };
+        assert_eq!(labels(&resumed), labels(&report));
+    }
+}
+
+#[test]
+fn a_budget_ends_a_method_and_keeps_what_it_found() {
+    let world = crossroads();
+    let args =
+        ["explore", "world", "--tasks", "tasks.jsonl", "-m", "scripted:ways.jsonl"];
+    let more = ["--method", "math-shepherd", "--task-calls-max", "20", "-o", "runs/x"];
+    let told = world.ok(&[&args[..], &more].concat());
+    assert!(told.contains("budget was used up on 1 of 1 tasks"), "{told}");
+}
+
+#[test]
+fn what_a_method_does_not_have_is_refused() {
+    let world = crossroads();
+    let args = ["explore", "world", "-m", "scripted:ways.jsonl", "--method"];
+    let run = |more: &[&str], parts: &[&str]| {
+        world.fails(&[&args[..], more].concat(), 2, parts);
+    };
+    run(
+        &["omegaprm", "--width", "3"],
+        &["omegaprm", "no constant \"width\"", "rollouts"],
+    );
+    run(&["omega"], &["omega", "omegaprm"]);
+    run(&["omegaprm", "--verifier", "repeat"], &["none of these methods asks verifiers"]);
+    let elsewhere = ["-o", "runs/r", "--tasks", "tasks.jsonl"];
+    world.ok(&[&["run", "world", "-m", "scripted:ways.jsonl"][..], &elsewhere].concat());
+    run(&[&["omegaprm", "-r", "1"][..], &elsewhere].concat(), &["another run"]);
+}
+
+#[test]
+fn methods_are_compared_by_labels_agreement_and_cost() {
+    let world = crossroads();
+    let args = ["explore", "compare", "world", "--tasks", "tasks.jsonl"];
+    let more =
+        ["--method", "math-shepherd", "--method", "genprm", "-o", "runs/x", "--json"];
+    let policy = ["-m", "scripted:ways.jsonl"];
+    let told = world.ok(&[&args[..], &more, &policy].concat());
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    let row = &told["comparison"][0];
+    assert_eq!(row["method"], "math-shepherd");
+    assert!(row["rated"].as_u64().expect("a count") > 0, "{row}");
+    assert!(row["majority"].as_f64().expect("a share") > 0.0, "{row}");
+    let pair = &told["pairs"][0];
+    assert!(pair["steps"].as_u64().expect("a count") > 0, "{pair}");
+    let table = world.ok(&[&args[..], &more[..6], &policy].concat());
+    assert!(table.contains("majority") && table.contains("kappa"), "{table}");
+}
+
+#[test]
+fn a_tree_is_grown_once_and_whole() {
+    let world = crossroads();
+    let args = ["run", "world", "--tasks", "tasks.jsonl", "-m", "scripted:ways.jsonl"];
+    let tree = ["--tree", "3,2,2", "-o", "runs/t"];
+    world.ok(&[&args[..], &tree].concat());
+    let steps = world.steps("runs/t");
+    let nodes = |depth: usize| {
+        let parent = |line: &Value| line["parent"].as_u64();
+        let depth_of = |line: &&Value| {
+            let mut depth = 0;
+            let mut above = parent(line);
+            while let Some(id) = above {
+                depth += 1;
+                above = parent(steps.iter().find(|l| l["node"] == id).expect("a parent"));
+            }
+            depth
+        };
+        let nodes = steps.iter().filter(|line| line["type"] == "node");
+        nodes.filter(|line| depth_of(line) == depth).count()
+    };
+    assert_eq!((nodes(0), nodes(1)), (3, 6));
+    let again = world.ok(&[&args[..], &tree].concat());
+    assert_eq!(world.steps("runs/t").len(), steps.len(), "{again}");
+    world.fails(&[&args[..], &["--tree", "100,100", "-o", "t"]].concat(), 2, &["4096"]);
+    world.fails(&[&args[..], &["-o", "runs/t"]].concat(), 2, &["another run"]);
+}
