@@ -69,6 +69,12 @@ pub(crate) struct ExploreArgs {
     /// Searches, or simulations.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) searches: Option<u32>,
+    /// Paths that a search goes on with.
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) kept: Option<u32>,
+    /// How the scores of a trajectory's steps become one: min, mean, product or last.
+    #[arg(long, value_name = "A", value_parser = aggregates())]
+    pub(crate) aggregate: Option<Aggregate>,
     /// Where a judgement turns from bad to good.
     #[arg(long, value_name = "E")]
     pub(crate) threshold: Option<f64>,
@@ -110,6 +116,8 @@ impl ExploreArgs {
             threshold: self.threshold,
             exploration: self.exploration,
             as_published: self.as_published.then_some(true),
+            kept: self.kept,
+            aggregate: self.aggregate,
         }
     }
 }

@@ -254,6 +254,35 @@ pub async fn branch(
     Ok(grower.tree.into_inner().expect("nothing panics while it holds this lock"))
 }
 
+/// Puts a message that nobody sampled after a place, executes and records it as any other, and
+/// returns the step; `None` if something outside stopped it. The same message after the same
+/// place is the same step.
+pub(crate) async fn graft(
+    ground: &Ground<'_>,
+    task: &Task,
+    tree: Tree,
+    start: &Start<'_>,
+    message: &str,
+) -> Result<(Tree, Option<NodeId>), GrowError> {
+    let seed = graft_seed(start.seed, message);
+    if let Some(known) = tree.child(start.after, seed) {
+        return Ok((tree, Some(known)));
+    }
+    let (at, path, shape) = (start.after, tree.path_to(start.after), Shape::steps(0..1));
+    let episode = start.episode.clone();
+    let branch = Branch { at, below: 0, path, episode, seed: start.seed };
+    let (text, action) =
+        (message.to_owned(), ground.environment.protocol().parse(message).action);
+    let proposal = Proposal { text, action, seed, tokens: None, elided: vec![] };
+    let time_max = Duration::from_millis(ground.environment.limits().episode_ms_max);
+    let grower = Grower { ground, task, shape: &shape, tree: Mutex::new(tree) };
+    let child = Child::Proposed(proposal);
+    grower.enter(&branch, child, Instant::now() + time_max).await?;
+    let tree = grower.tree.into_inner().expect("nothing panics while it holds this lock");
+    let grafted = tree.child(at, seed);
+    Ok((tree, grafted))
+}
+
 /// What a policy is shown after the steps of a path: a function of them alone.
 pub(crate) fn prompt_of<'p>(
     environment: &'p Environment,
@@ -287,18 +316,30 @@ fn root_seed(run: u64, task: &Task) -> u64 {
 
 /// Whether a step had to answer: its seed says so, in a run of this seed.
 pub(crate) fn is_forced(run: u64, task: &Task, tree: &Tree, node: &Node) -> bool {
+    let parent = parent_seed(run, task, tree, node);
+    node.step.proposal.seed == child_seed(parent, FORCED)
+}
+
+/// Whether nobody sampled a step: see [`graft`].
+pub(crate) fn is_grafted(run: u64, task: &Task, tree: &Tree, node: &Node) -> bool {
+    let parent = parent_seed(run, task, tree, node);
+    node.step.proposal.seed == graft_seed(parent, &node.step.proposal.text)
+}
+
+fn parent_seed(run: u64, task: &Task, tree: &Tree, node: &Node) -> u64 {
     let parent = node.parent.and_then(|parent| tree.get(parent));
-    let seed = match parent {
-        Some(parent) => parent.step.proposal.seed,
-        None => root_seed(run, task),
-    };
-    node.step.proposal.seed == child_seed(seed, FORCED)
+    parent.map_or_else(|| root_seed(run, task), |parent| parent.step.proposal.seed)
 }
 
 /// The seed of a step's child: a function of the path, not of the order in which things
 /// happened.
 fn child_seed(parent: u64, number: u32) -> u64 {
     Digest::of_parts(&[&parent.to_le_bytes(), &number.to_le_bytes()]).to_u64()
+}
+
+/// The seed of a step that nobody sampled: a function of what it says.
+fn graft_seed(parent: u64, message: &str) -> u64 {
+    Digest::of_parts(&[&parent.to_le_bytes(), b"graft", message.as_bytes()]).to_u64()
 }
 
 struct Grower<'g> {

@@ -1,7 +1,7 @@
 //! Has the policy itself run again: at every recorded prefix it is asked for the message that
 //! the record holds, with the seed that the record holds.
 
-use crate::grow::{is_forced, prompt_of};
+use crate::grow::{is_forced, is_grafted, prompt_of};
 use crate::{Environment, NodeId, Policy, PolicyError, Task, TaskId, Tree};
 
 /// What a policy made of the prefixes of one tree.
@@ -33,8 +33,8 @@ pub struct Reworded {
     pub found: Result<String, String>,
 }
 
-/// Asks the policy again for every message of a tree, one at a time. Prefixes are those of
-/// the record, so that one message that comes out otherwise does not change what is asked
+/// Asks the policy again for every message of a tree, one at a time; for those that
+/// it never gave, which a method put there, it is not. Prefixes are those of the record, so that one message that comes out otherwise does not change what is asked
 /// after it. No tool is called. `seed` is the run's: a step that had to answer is known by it.
 ///
 /// A difference is no fault of the record's: an endpoint may serve another model under the
@@ -50,6 +50,9 @@ pub async fn regenerate(
     let mut found: Vec<Reworded> = Vec::new();
     let mut regeneration = Regeneration::default();
     for (id, node) in tree.nodes() {
+        if is_grafted(seed, task, tree, node) {
+            continue;
+        }
         let path = tree.path_to(node.parent);
         let recorded = &node.step.proposal;
         let mut prompt = prompt_of(environment, task, &path);

@@ -18,13 +18,14 @@ pub struct Reading {
 }
 
 impl Reading {
-    const ABSTENTION: Reading = Reading { label: None, zero: None, repairable: false };
+    pub(crate) const ABSTENTION: Reading =
+        Reading { label: None, zero: None, repairable: false };
 
-    fn of(label: StepLabel) -> Self {
+    pub(crate) fn of(label: StepLabel) -> Self {
         Self { label: Some(label), ..Self::ABSTENTION }
     }
 
-    fn zero(zero: Zero) -> Self {
+    pub(crate) fn zero(zero: Zero) -> Self {
         Self { zero: Some(zero), ..Self::of(StepLabel::Neutral) }
     }
 }

@@ -1,6 +1,7 @@
 //! What a method works with: one task's tree, the means to grow it, and the account of what
 //! that cost.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use super::Settings;
 use crate::grade::grade_answer;
-use crate::grow::prompt_of;
+use crate::grow::{graft, prompt_of};
 use crate::scale::{Reading, Rollouts};
 use crate::verifier::label_nodes;
 use crate::{
@@ -118,7 +119,7 @@ pub struct Explorer<'g> {
     asked_for: BTreeSet<NodeId>,
     ended: BTreeMap<NodeId, Option<Rollout>>,
     chances: BTreeMap<NodeId, Rollouts>,
-    labels: BTreeMap<NodeId, Option<StepLabel>>,
+    labels: BTreeMap<NodeId, Reading>,
     bills: BTreeMap<Place, Cost>,
     judged: BTreeMap<NodeId, Judged>,
     ledger: CostLedger,
@@ -293,6 +294,11 @@ impl<'g> Explorer<'g> {
         &mut self,
         node: NodeId,
     ) -> Result<Option<StepLabel>, ExploreError> {
+        Ok(self.checked(node).await?.label)
+    }
+
+    /// The same, with the reason of a zero.
+    pub async fn checked(&mut self, node: NodeId) -> Result<Reading, ExploreError> {
         if let Some(known) = self.labels.get(&node) {
             return Ok(*known);
         }
@@ -312,9 +318,42 @@ impl<'g> Explorer<'g> {
             self.ledger.sampled.fresh += verdict.cost.tokens;
         }
         let labels = View::StrictLocal.labels(&self.task.prompt, &self.tree, &verdicts);
-        let label = labels.get(&node).map(|labelled| labelled.label);
-        self.labels.insert(node, label);
-        Ok(label)
+        let reading = labels.get(&node).map_or(Reading::ABSTENTION, |labelled| Reading {
+            label: Some(labelled.label),
+            zero: labelled.zero,
+            repairable: false,
+        });
+        self.labels.insert(node, reading);
+        Ok(reading)
+    }
+
+    /// A message that nobody sampled, put after a place and executed there. `None` if something
+    /// outside stopped it, or the trajectory ends with the place.
+    pub async fn graft(
+        &mut self,
+        at: Place,
+        message: &str,
+    ) -> Result<Option<NodeId>, ExploreError> {
+        self.refuse_if_spent()?;
+        let at = self.first_like(at);
+        if at.is_some_and(|node| self.is_end(node)) {
+            return Ok(None);
+        }
+        let start = self.start(at).await?;
+        let tree = std::mem::replace(&mut self.tree, Tree::new(self.task.id.clone()));
+        let (tree, grafted) =
+            graft(self.ground, self.task, tree, &start, message).await?;
+        self.tree = tree;
+        self.learn_states();
+        if let Some(node) = grafted {
+            self.account_for(at, node);
+        }
+        Ok(grafted)
+    }
+
+    /// What has been spent so far.
+    pub fn ledger(&self) -> &CostLedger {
+        &self.ledger
     }
 
     /// The natural-log probability of each token of a text, if a policy had written it after a
@@ -406,8 +445,8 @@ impl<'g> Explorer<'g> {
         self.refuse_if_spent()?;
         let mut starts: BTreeMap<Place, Start<'g>> = BTreeMap::new();
         for at in places.iter().map(|at| self.first_like(*at)) {
-            if !starts.contains_key(&at) {
-                starts.insert(at, self.start(at).await?);
+            if let Entry::Vacant(vacant) = starts.entry(at) {
+                vacant.insert(self.start(at).await?);
             }
         }
         // One shape a growth: places before the first step number their children otherwise.

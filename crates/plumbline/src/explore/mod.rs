@@ -10,13 +10,25 @@
 
 mod explorer;
 
+/// What methods share that add up the checks of a trajectory.
+mod aggregate;
 /// What methods share that grow a tree level by level.
 mod breadth;
+/// What methods share that choose one of several trajectories.
+mod choice;
 /// What methods share that search a tree.
 mod search_tree;
+/// What methods share that compare texts.
+mod tf_idf;
 
 mod alphamath;
+mod beam;
+mod best_of_n;
+mod cascade;
+mod consensus;
+mod drm;
 mod genprm;
+mod greedy;
 mod groundedprm;
 mod hnc;
 mod istar;
@@ -24,11 +36,19 @@ mod math_shepherd;
 mod mm_prm;
 mod omegaprm;
 mod p2s;
+mod ppr;
 mod prl;
+mod prlcoder;
 mod prorag;
+mod sim_rag;
 mod slate;
+mod spare;
+mod steporlm;
+mod stepsearch;
+mod subsearch;
 mod treeps_rag;
 mod vpr;
+mod weighted_vote;
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -37,6 +57,7 @@ use crate::{
     CostLedger, Digest, Gold, Ground, Policy, Sight, Task, Tree, Verdict, VerifierId,
 };
 
+pub use aggregate::Aggregate;
 pub use explorer::{ExploreError, Explorer, Judged, Others, Place, Rollout};
 
 /// Every method, in the order they are listed to users.
@@ -55,6 +76,20 @@ pub const METHODS: &[Method] = &[
     p2s::METHOD,
     istar::METHOD,
     prl::METHOD,
+    sim_rag::METHOD,
+    stepsearch::METHOD,
+    subsearch::METHOD,
+    drm::METHOD,
+    spare::METHOD,
+    consensus::METHOD,
+    ppr::METHOD,
+    steporlm::METHOD,
+    prlcoder::METHOD,
+    cascade::METHOD,
+    best_of_n::METHOD,
+    weighted_vote::METHOD,
+    beam::METHOD,
+    greedy::METHOD,
 ];
 
 /// A way to judge steps by growing trees.
@@ -100,6 +135,10 @@ pub struct Constants {
     pub exploration: Option<f64>,
     /// Whether to do as the published code does where that departs from its paper.
     pub as_published: Option<bool>,
+    /// Paths that a beam keeps.
+    pub kept: Option<u32>,
+    /// How the scores of a trajectory's steps become one.
+    pub aggregate: Option<Aggregate>,
 }
 
 impl Constants {
@@ -111,6 +150,8 @@ impl Constants {
         threshold: None,
         exploration: None,
         as_published: None,
+        kept: None,
+        aggregate: None,
     };
 }
 
@@ -230,7 +271,18 @@ impl Settings {
         self.constants.searches.expect("the method has this constant")
     }
 
+    fn kept(&self) -> usize {
+        self.constants.kept.expect("the method has this constant") as usize
+    }
+
+    fn aggregate(&self) -> Aggregate {
+        self.constants.aggregate.expect("the method has this constant")
+    }
+
     fn exploration(&self) -> f64 {
         self.constants.exploration.expect("the method has this constant")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ mod terms;
 
 use std::collections::BTreeMap;
 
+pub(crate) use search::queries;
+
 use crate::features::agreement::Key;
 use crate::features::answer::Shown;
 use crate::features::terms::Terms;

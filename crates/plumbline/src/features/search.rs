@@ -111,7 +111,7 @@ fn most<'q>(ask: &Terms, asked: impl Iterator<Item = &'q Terms>) -> f64 {
 
 /// The queries among a call's arguments: the texts in its lists, which as a rule say all there
 /// is to ask, else its other texts.
-fn queries(args: &Value) -> Vec<&str> {
+pub(crate) fn queries(args: &Value) -> Vec<&str> {
     let (mut listed, mut alone) = (Vec::new(), Vec::new());
     let mut open = vec![(args, false)];
     while let Some((value, in_list)) = open.pop() {

@@ -208,6 +208,21 @@ async fn programs(
     Ok(plans)
 }
 
+/// The columns of the task's tables, wherever its world keeps them; none where it keeps none.
+pub(crate) async fn table_columns(
+    environment: &Environment,
+    task: &Task,
+) -> Result<Columns, ActError> {
+    let cache = environment.checks();
+    if environment.tool("python").is_some() {
+        headers(environment, task, cache).await
+    } else if environment.tool("describe").is_some() {
+        columns(environment, task, cache).await
+    } else {
+        Ok(Columns::new())
+    }
+}
+
 /// Prints the columns of each table among a task's files.
 const HEADERS: &str = "\
 import csv, glob, json, os

@@ -1,0 +1,110 @@
+//! Consensus: first errors that rollouts and checks place at the same step.
+//!
+//! "The Lessons of Developing Process Reward Models in Mathematical Reasoning". The first step
+//! from which none of 8 completions succeeds is the first error by rollouts; a large model's
+//! critique gives another. A trajectory is kept only if they are the same, which is about two
+//! of five there; what comes after the error is dropped. Here the second opinion is that of the
+//! checks: the first step that they call bad. Where the two differ every step is an abstention
+//! whose value says both positions: the disagreement is worth looking at.
+//!
+//! Completions are sampled step after step and no further than the first error, for nothing
+//! beyond it is used.
+
+use futures::FutureExt;
+use serde_json::json;
+
+use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method};
+use crate::scale::{Reading, from_first_error, to_first_error};
+use crate::{NodeId, StepLabel};
+
+pub(super) const METHOD: Method = Method {
+    name: "consensus",
+    version: 1,
+    paper: "The Lessons of Developing Process Reward Models in Mathematical Reasoning",
+    summary: "first errors on which rollouts and checks agree",
+    constants: Constants { rollouts: Some(8), ..Constants::NONE },
+    checks: true,
+    reference: false,
+    saw: HINDSIGHT,
+    run: |explorer| explore(explorer).boxed(),
+};
+
+async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
+    for trajectory in explorer.trajectories().await? {
+        let mut labels = Vec::with_capacity(trajectory.len());
+        for step in &trajectory {
+            labels.push(explorer.check(*step).await?);
+        }
+        let by_checks = to_first_error(&labels);
+        let by_rollouts = first_hopeless(explorer, &trajectory).await?;
+        let judged = judged(by_rollouts, by_checks, trajectory.len());
+        for (step, judged) in trajectory.into_iter().zip(judged) {
+            explorer.judge(step, judged);
+        }
+    }
+    Ok(())
+}
+
+/// The index of the first step after which no completion succeeds.
+async fn first_hopeless(
+    explorer: &mut Explorer<'_>,
+    trajectory: &[NodeId],
+) -> Result<Option<usize>, ExploreError> {
+    let rollouts = explorer.settings().rollouts();
+    for (index, step) in trajectory.iter().enumerate() {
+        let chance = explorer.chance(Some(*step), rollouts).await?;
+        if chance.sampled > 0 && chance.succeeded == 0 {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+/// What two opinions on the first error say of a trajectory's steps.
+fn judged(
+    by_rollouts: Option<usize>,
+    by_checks: Option<usize>,
+    steps: usize,
+) -> Vec<Judged> {
+    let agreed = by_rollouts == by_checks;
+    let labels =
+        if agreed { from_first_error(by_rollouts, steps) } else { vec![None; steps] };
+    let told = |first: Option<usize>| match first {
+        Some(index) => format!("at step {index}"),
+        None => "nowhere".to_owned(),
+    };
+    let reason = match agreed {
+        true => format!("rollouts and checks see the first error {}", told(by_checks)),
+        false => format!(
+            "rollouts see the first error {}, checks {}",
+            told(by_rollouts),
+            told(by_checks)
+        ),
+    };
+    let judged = |label: Option<StepLabel>| Judged {
+        value: json!({ "rollouts": by_rollouts, "checks": by_checks, "agreed": agreed }),
+        reading: label.map_or(Reading::ABSTENTION, Reading::of),
+        reason: reason.clone(),
+        evidence: vec![],
+    };
+    labels.into_iter().map(judged).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use StepLabel::{Bad, Good};
+
+    #[test]
+    fn labels_go_up_to_an_error_that_both_see() {
+        let labels = |rollouts, checks| -> Vec<Option<StepLabel>> {
+            judged(rollouts, checks, 4).into_iter().map(|it| it.reading.label).collect()
+        };
+        assert_eq!(labels(Some(2), Some(2)), [Some(Good), Some(Good), Some(Bad), None]);
+        assert_eq!(labels(None, None), [Some(Good); 4]);
+        assert_eq!(labels(Some(2), Some(1)), [None; 4]);
+        assert_eq!(labels(Some(2), None), [None; 4]);
+        let value = &judged(Some(2), None, 4)[0].value;
+        assert_eq!(*value, json!({ "rollouts": 2, "checks": null, "agreed": false }));
+    }
+}

@@ -1,0 +1,587 @@
+//! Methods on a small world whose policy is known, so that what theory says of them can be
+//! counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, watch};
+
+use super::*;
+use crate::mutants::call;
+use crate::protocol::Protocol;
+use crate::scale::Rollouts;
+use crate::{
+    Action, Environment, EnvironmentParts, Evidence, Limits, NodeId, Observation, Policy,
+    PolicyError, PolicyId, Prompt, Proposal, Scratch, Seen, StepLabel, TaskId, Tokens,
+    Tool, ToolError, ToolSpec, Verifier, VerifierError, Zero, regenerate, replay,
+};
+use StepLabel::{Bad, Good, Neutral};
+
+/// A policy that takes steps and then answers. A step is good with chance `p`, by its seed.
+/// The answer is right if all steps were good and there were enough of them; if not, it is
+/// right all the same with chance `r`.
+struct Walk {
+    id: PolicyId,
+    p: f64,
+    r: f64,
+    steps: usize,
+    /// Without so many good steps the answer is not known.
+    needed: usize,
+    /// The one step that may be bad; any may if there is none such.
+    planted: Option<usize>,
+    /// What it does instead of all that, if anything.
+    script: Vec<Action>,
+    /// Messages it was asked for, and prompts for which it was asked for several.
+    asked: AtomicU64,
+    batches: AtomicU64,
+}
+
+/// A number from 0 to 1, of a seed.
+fn drawn(seed: u64, what: &str) -> f64 {
+    let drawn = Digest::of_parts(&[&seed.to_le_bytes(), what.as_bytes()]).to_u64();
+    drawn as f64 / u64::MAX as f64
+}
+
+fn is_good(proposal: &Proposal) -> bool {
+    proposal.text.contains("\"good\"")
+}
+
+impl Walk {
+    fn action(&self, prompt: &Prompt<'_>, seed: u64) -> Action {
+        let taken = prompt.turns.len();
+        if let Some(action) = self.script.get(taken) {
+            return action.clone();
+        }
+        let good = prompt.turns.iter().filter(|turn| is_good(turn.proposal)).count();
+        if prompt.last || taken >= self.steps {
+            let knows = good == taken && good >= self.needed;
+            let right = knows || drawn(seed, "recovers") < self.r;
+            return Action::Answer { text: if right { "right" } else { "wrong" }.into() };
+        }
+        let may_fail = self.planted.is_none_or(|planted| planted == taken);
+        let quality =
+            if !may_fail || drawn(seed, "good") < self.p { "good" } else { "bad" };
+        // With the seed in it no two steps are the same.
+        call("look", json!({ "quality": quality, "mark": seed.to_string() }))
+    }
+
+    /// The chance of a right answer after so many steps, all good or not.
+    fn value(&self, taken: usize, good: bool) -> f64 {
+        let left = (self.steps - taken) as i32;
+        let knows = if good { self.p.powi(left) } else { 0.0 };
+        knows + (1.0 - knows) * self.r
+    }
+
+    fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Policy for Walk {
+    fn id(&self) -> &PolicyId {
+        &self.id
+    }
+
+    async fn propose(
+        &self,
+        prompt: &Prompt<'_>,
+        seeds: &[u64],
+    ) -> Result<Vec<Proposal>, PolicyError> {
+        self.asked.fetch_add(seeds.len() as u64, Ordering::Relaxed);
+        self.batches.fetch_add(u64::from(seeds.len() > 1), Ordering::Relaxed);
+        let proposal = |seed: &u64| {
+            let action = self.action(prompt, *seed);
+            let text = prompt.protocol.render(&action).expect("it can say all of this");
+            let action = prompt.protocol.parse(&text).action;
+            let (sampled, logprobs) = (vec![7; 4], vec![-0.5; 4]);
+            let tokens = Some(Tokens { sampled, logprobs, ..Tokens::default() });
+            Proposal { text, action, seed: *seed, tokens, elided: vec![] }
+        };
+        Ok(seeds.iter().map(proposal).collect())
+    }
+}
+
+/// A search that finds the gold document if the step is good; or a program that adds up the
+/// numbers in its text.
+struct Toy(ToolSpec);
+
+impl Toy {
+    fn called(name: &str) -> Arc<dyn Tool> {
+        let (name, pinned) = (name.to_owned(), Digest::of(b"toy"));
+        let parameters = json!({ "type": "object" });
+        Arc::new(Self(ToolSpec {
+            name,
+            description: "A toy.".into(),
+            parameters,
+            pinned,
+        }))
+    }
+}
+
+#[async_trait]
+impl Tool for Toy {
+    fn spec(&self) -> &ToolSpec {
+        &self.0
+    }
+
+    async fn call(
+        &self,
+        args: &Value,
+        _scratch: &mut Scratch,
+        _limits: &Limits,
+    ) -> Result<Observation, ToolError> {
+        let data = match args["code"].as_str() {
+            Some(code) => {
+                let numbers = code.split(|c: char| !c.is_ascii_digit());
+                let sum: u64 = numbers.filter_map(|it| it.parse::<u64>().ok()).sum();
+                json!({ "stdout": sum.to_string() })
+            }
+            None => {
+                let (id, text) = match args["quality"].as_str() {
+                    Some("good") => ("den", "The red fox lives in a den."),
+                    _ => ("bog", "Nothing lives in the bog."),
+                };
+                json!({ "documents": [{ "id": id, "title": id, "text": text }] })
+            }
+        };
+        Ok(Observation::Output { text: data.to_string(), data })
+    }
+}
+
+/// A verifier that says of a step, given how many come before it, what it is told to say.
+struct Says {
+    id: VerifierId,
+    says: fn(&Proposal, usize) -> Option<StepLabel>,
+}
+
+#[async_trait]
+impl Verifier for Says {
+    fn id(&self) -> &VerifierId {
+        &self.id
+    }
+
+    fn sight(&self) -> Sight {
+        Sight::ONLINE
+    }
+
+    async fn judge(
+        &self,
+        tree: &Tree,
+        nodes: &[NodeId],
+        _seen: Seen<'_>,
+    ) -> Result<Vec<Verdict>, VerifierError> {
+        let verdict = |node: &NodeId| {
+            let path = tree.path(*node);
+            let proposal = &path.last()?.1.step.proposal;
+            Some(Verdict {
+                node: *node,
+                verifier: self.id.clone(),
+                value: Value::Null,
+                label: Some((self.says)(proposal, path.len() - 1)?),
+                zero: None,
+                confidence: None,
+                reason: "it is told to say so".to_owned(),
+                evidence: vec![],
+                saw: Sight::ONLINE,
+                cost: Default::default(),
+            })
+        };
+        Ok(nodes.iter().filter_map(verdict).collect())
+    }
+}
+
+/// Knows the quality of each step, and nothing of answers.
+fn knows(proposal: &Proposal, _before: usize) -> Option<StepLabel> {
+    let is_answer = matches!(proposal.action, Action::Answer { .. });
+    (!is_answer).then_some(if is_good(proposal) { Good } else { Bad })
+}
+
+struct World {
+    environment: Environment,
+    policy: Walk,
+    task: Task,
+    gold: Gold,
+    checks: Vec<Box<dyn Verifier>>,
+    seed: u64,
+}
+
+type Explored = (Tree, Vec<Verdict>, CostLedger);
+
+impl World {
+    /// A policy of 4 steps.
+    fn new(p: f64, r: f64) -> Self {
+        let environment = Environment::new(EnvironmentParts {
+            name: "toys".into(),
+            prompt: "{{tools}}".into(),
+            protocol: Protocol::Hermes,
+            thought_chars_max: 0,
+            limits: Limits { steps_max: 10, ..Limits::default() },
+            tools: vec![Toy::called("look"), Toy::called("python")],
+        });
+        let policy = Walk {
+            id: PolicyId("walk".into()),
+            p,
+            r,
+            steps: 4,
+            needed: 0,
+            planted: None,
+            script: vec![],
+            asked: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+        };
+        let (id, prompt) = (TaskId("fox".into()), "Where does the fox live?".into());
+        let check = Says { id: VerifierId("knows@1".into()), says: knows };
+        Self {
+            environment: environment.expect("the parts fit"),
+            policy,
+            task: Task { id, prompt, inputs: Value::Null },
+            gold: Gold(json!({ "answer": "right", "supporting": ["den"] })),
+            checks: vec![Box::new(check)],
+            seed: 0,
+        }
+    }
+
+    fn checked_by(mut self, says: fn(&Proposal, usize) -> Option<StepLabel>) -> Self {
+        self.checks = vec![Box::new(Says { id: VerifierId("says@1".into()), says })];
+        self
+    }
+
+    fn tree(&self) -> Tree {
+        Tree::new(self.task.id.clone())
+    }
+
+    /// Runs a method on a tree with these constants in place of its own.
+    fn run(&self, name: &str, tree: Tree, samples: u32, given: Constants) -> Explored {
+        let method = Method::find(name).expect("a method of that name");
+        let constants = method.constants(&given).expect("it has these constants");
+        let settings = Settings { samples, constants, tokens_max: None, calls_max: None };
+        let (slots, (_stopper, stop)) = (Semaphore::new(16), watch::channel(false));
+        let ground = Ground {
+            environment: &self.environment,
+            policy: &self.policy,
+            cache: None,
+            meter: None,
+            slots: &slots,
+            stop,
+            sink: &|_| Ok(()),
+            seed: self.seed,
+            retries: 0,
+        };
+        let known = (&self.task, &self.gold);
+        let others = Others { checks: &self.checks, reference: None };
+        block_on(method.explore(&ground, known, tree, others, &settings))
+            .expect("nothing fails in this world")
+    }
+
+    /// How many steps were taken up to a node, and whether all of them were good.
+    fn taken(&self, tree: &Tree, node: NodeId) -> (usize, bool) {
+        let path = tree.path(node);
+        (path.len(), path.iter().all(|(_, node)| is_good(&node.step.proposal)))
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime with a clock").block_on(future)
+}
+
+fn rollouts(rollouts: u32) -> Constants {
+    Constants { rollouts: Some(rollouts), ..Constants::NONE }
+}
+
+/// The completions a verdict rests on.
+fn counted(verdict: &Verdict) -> Rollouts {
+    match verdict.evidence.as_slice() {
+        [Evidence::Rollouts { sampled, succeeded }] => {
+            Rollouts { sampled: *sampled, succeeded: *succeeded }
+        }
+        other => panic!("{other:?} is not one batch of rollouts"),
+    }
+}
+
+/// Verdicts on steps that go on.
+fn going_on<'v>(tree: &Tree, verdicts: &'v [Verdict]) -> Vec<&'v Verdict> {
+    verdicts.iter().filter(|verdict| tree.ending(verdict.node).is_none()).collect()
+}
+
+#[test]
+fn math_shepherds_soft_score_is_near_the_true_chance_and_its_hard_one_is_not() {
+    let world = World::new(0.8, 0.3);
+    let (tree, verdicts, _) = world.run("math-shepherd", world.tree(), 6, rollouts(48));
+    let within = |verdict: &&&Verdict| {
+        let (taken, good) = world.taken(&tree, verdict.node);
+        let (low, high) = counted(verdict).interval();
+        (low..=high).contains(&world.policy.value(taken, good))
+    };
+    let steps = going_on(&tree, &verdicts);
+    let share = steps.iter().filter(within).count() as f64 / steps.len() as f64;
+    assert_eq!(steps.len(), 24);
+    assert!(share >= 0.8, "{share} of 90 % intervals have the true chance in them");
+
+    // After a bad step the chance is 0.3; hard labels call 1 - 0.7^8 = 94 % of them good.
+    let world = World::new(0.3, 0.3);
+    let (tree, verdicts, _) = world.run("math-shepherd", world.tree(), 12, rollouts(8));
+    let steps = going_on(&tree, &verdicts);
+    let lost = |verdict: &&Verdict| !world.taken(&tree, verdict.node).1;
+    let lost: Vec<&Verdict> = steps.into_iter().filter(lost).collect();
+    let called_good = lost.iter().filter(|verdict| verdict.label == Some(Good)).count();
+    let share = called_good as f64 / lost.len() as f64;
+    assert!(lost.len() > 20 && share > 0.85, "{share} of {}", lost.len());
+}
+
+#[test]
+fn omegaprm_finds_a_planted_error_in_logarithmically_many_batches() {
+    let mut found = 0;
+    for planted in 0..6 {
+        let mut world = World::new(0.5, 0.0);
+        (world.policy.steps, world.policy.planted) = (6, Some(planted));
+        let given = Constants { searches: Some(1), ..rollouts(8) };
+        let (tree, verdicts, _) = world.run("omegaprm", world.tree(), 1, given);
+        let hopeless = verdicts.iter().filter(|it| counted(it).succeeded == 0);
+        let first = hopeless.map(|it| tree.path(it.node).len() - 1).min();
+        let hopeful = verdicts.iter().filter(|it| counted(it).succeeded > 0);
+        let last = hopeful.map(|it| tree.path(it.node).len() - 1).max();
+        assert_eq!(first, Some(planted), "the first step that is called bad");
+        assert!(last.is_none_or(|last| last < planted), "those before it are good");
+        // Seven steps, the answer being one, after a batch at the question.
+        let batches = world.policy.batches.load(Ordering::Relaxed) - 1;
+        assert!(batches <= 4, "{batches} batches for the error at step {planted}");
+        found += 1;
+    }
+    assert_eq!(found, 6);
+}
+
+#[test]
+fn a_second_method_finds_its_rollouts_in_the_tree() {
+    let world = World::new(0.8, 0.1);
+    let (tree, _, first) = world.run("math-shepherd", world.tree(), 8, rollouts(8));
+    assert_eq!(first.sampled.reused, 0);
+    let (tree, _, consensus) = world.run("consensus", tree, 8, rollouts(8));
+    assert_eq!((consensus.rollouts.fresh, consensus.sampled.fresh), (0, 0));
+    assert!(consensus.sampled.reused > 0);
+    let given = Constants { searches: Some(3), ..rollouts(8) };
+    let (_, _, omegaprm) = world.run("omegaprm", tree, 8, given);
+    let share = omegaprm.sampled.fresh as f64 / omegaprm.sampled.total() as f64;
+    assert!(share < 0.3, "{share} of its tokens are new");
+}
+
+#[test]
+fn a_method_run_again_samples_nothing_and_says_the_same() {
+    let world = World::new(0.7, 0.2);
+    let mut tree = world.tree();
+    let few = |method: &Method| {
+        let Constants { rollouts, searches, width, .. } = method.constants;
+        let (rollouts, searches) = (rollouts.map(|_| 3), searches.map(|_| 4));
+        let width = width.map(|_| 2);
+        Constants { rollouts, searches, width, ..Constants::NONE }
+    };
+    for method in METHODS {
+        let (grown, first, ledger) = world.run(method.name, tree, 3, few(method));
+        let (asked, nodes) = (world.policy.asked(), grown.len());
+        let (again, second, free) = world.run(method.name, grown, 3, few(method));
+        assert_eq!(world.policy.asked(), asked, "{}", method.name);
+        assert_eq!(again.len(), nodes, "{}", method.name);
+        assert_eq!(first, second, "{}", method.name);
+        assert_eq!((free.sampled.fresh, free.rollouts.fresh), (0, 0), "{}", method.name);
+        assert_eq!(free.sampled.total(), ledger.sampled.total(), "{}", method.name);
+        // This world has no statement to change.
+        assert_eq!(first.is_empty(), method.name == "prlcoder", "{}", method.name);
+        tree = again;
+    }
+    block_on(replay(&world.environment, &world.task, &tree))
+        .map(|divergence| assert_eq!(divergence, None))
+        .expect("the toys do not fail");
+}
+
+#[test]
+fn a_success_from_behind_a_hopeless_step_is_a_recovery() {
+    let world = World::new(0.5, 0.3);
+    let (tree, verdicts, ledger) =
+        world.run("math-shepherd", world.tree(), 6, rollouts(2));
+    let hopeless = |node: &NodeId| {
+        let verdict = verdicts.iter().find(|verdict| verdict.node == *node);
+        verdict.is_some_and(|verdict| counted(verdict).succeeded == 0)
+    };
+    let recovered = |verdict: &&Verdict| {
+        let before = tree.path(verdict.node);
+        let mut before = before.iter().map(|(id, _)| id);
+        counted(verdict).succeeded > 0 && before.any(hopeless)
+    };
+    let by_hand = verdicts.iter().filter(recovered).count() as u64;
+    assert!(by_hand > 0, "two completions miss a chance of 0.3 half of the time");
+    assert_eq!(ledger.recoveries, by_hand);
+}
+
+#[test]
+fn sim_rag_sees_when_what_is_known_suffices() {
+    let labels = |world: &World| -> Vec<(Option<StepLabel>, Option<Zero>)> {
+        let (_, verdicts, _) = world.run("sim-rag", world.tree(), 1, Constants::NONE);
+        verdicts.iter().map(|verdict| (verdict.label, verdict.zero)).collect()
+    };
+    let (good, bad) = ((Some(Good), None), (Some(Bad), None));
+    let same = (Some(Neutral), Some(Zero::Neutral));
+    let unknown = (Some(Neutral), Some(Zero::Unknown));
+    let mut world = World::new(1.0, 0.0);
+    world.policy.needed = 2;
+    assert_eq!(labels(&world), [unknown, good, same, same, same]);
+    let mut world = World::new(0.0, 0.0);
+    (world.policy.needed, world.policy.planted) = (1, Some(2));
+    assert_eq!(labels(&world), [good, same, bad, unknown, unknown]);
+}
+
+#[test]
+fn cascade_rolls_out_what_the_checks_leave_open() {
+    // They know the first step alone.
+    let mut world = World::new(0.5, 0.0)
+        .checked_by(|proposal, before| knows(proposal, before).filter(|_| before == 0));
+    (world.policy.steps, world.policy.planted) = (2, Some(1));
+    let (tree, verdicts, ledger) = world.run("cascade", world.tree(), 6, rollouts(8));
+    let mut decided = [0, 0];
+    for verdict in &verdicts {
+        let node = tree.get(verdict.node).expect("it is judged");
+        let by_rollouts = verdict.value["stage"] == "rollouts";
+        let is_first = node.parent.is_none();
+        assert!(!is_first || !by_rollouts, "the checks know it");
+        if let (false, Some(label)) = (is_first, knows(&node.step.proposal, 1)) {
+            assert_eq!(verdict.label, Some(label), "{}", verdict.reason);
+        }
+        decided[usize::from(by_rollouts)] += 1;
+    }
+    assert!(decided[0] >= 6 && decided[1] >= 6, "{decided:?}");
+    let last = &verdicts.last().expect("there are some").value["decided"];
+    assert_eq!(last["checks"], 6);
+    let (_, _, all) = world.run("math-shepherd", world.tree(), 6, rollouts(8));
+    assert!(ledger.sampled.total() < 2 * all.sampled.total());
+    // Where the checks know all but answers, nothing but those is rolled out.
+    let world = World::new(0.5, 0.0);
+    let (tree, verdicts, _) = world.run("cascade", world.tree(), 6, rollouts(8));
+    for verdict in going_on(&tree, &verdicts) {
+        assert_eq!(verdict.value["stage"], "checks");
+    }
+}
+
+#[test]
+fn one_trajectory_in_the_eyes_of_several_methods() {
+    // A good search, a bad one, the good one's document again, and a wrong answer.
+    let mut world = World::new(0.0, 0.0);
+    (world.policy.steps, world.policy.planted) = (3, Some(1));
+    let run = |name: &str, given: Constants| -> Vec<Verdict> {
+        world.run(name, world.tree(), 1, given).1
+    };
+    let values = |name: &str, field: &str| -> Vec<Value> {
+        run(name, Constants::NONE).iter().map(|it| it.value[field].clone()).collect()
+    };
+    assert_eq!(values("stepsearch", "reward"), [1.0, 0.0, -1.0]);
+    assert_eq!(values("spare", "right"), [true, false, true, false]);
+    // The checks say nothing of the answer.
+    assert_eq!(values("ppr", "reward"), [0.0, -1.0, 0.0]);
+    // The mean of twelve times -0.5, and four times that; the messages have no thought.
+    assert_eq!(values("drm", "confidence"), [-2.5]);
+    assert_eq!(values("drm", "relevance"), [Value::Null]);
+    assert_eq!(values("steporlm", "process"), [2.0 / 3.0]);
+    // This policy always fails at the second step: rollouts blame the first.
+    assert_eq!(values("consensus", "rollouts"), [0, 0, 0, 0]);
+    assert_eq!(values("consensus", "checks"), [1, 1, 1, 1]);
+    assert!(run("consensus", rollouts(4)).iter().all(|verdict| verdict.label.is_none()));
+    world.policy.p = 0.5;
+    let (tree, verdicts, _) = world.run("consensus", world.tree(), 6, rollouts(8));
+    for verdict in &verdicts {
+        let (taken, good) = world.taken(&tree, verdict.node);
+        let failed = verdict.value["checks"] == 1;
+        let expected = match (failed, taken) {
+            (true, 2) => Some(Bad),
+            (true, 3..) => None,
+            _ => Some(Good),
+        };
+        assert_eq!((verdict.label, verdict.value["agreed"] == true), (expected, true));
+        assert!(good || failed || tree.ending(verdict.node).is_some());
+    }
+}
+
+/// In how many of 12 runs a method chooses a right trajectory.
+fn right(name: &str, p: f64, samples: u32, given: Constants) -> usize {
+    let chosen_is_right = |seed: &u64| {
+        let world = World { seed: *seed, ..World::new(p, 0.0) };
+        let (tree, verdicts, _) = world.run(name, world.tree(), samples, given);
+        let ends = verdicts.iter().filter(|it| tree.ending(it.node).is_some());
+        let ends: Vec<&Verdict> = ends.collect();
+        let [end] = ends.as_slice() else { panic!("{name}: {} are chosen", ends.len()) };
+        assert_eq!(end.label == Some(Good), end.value["right"] == true);
+        assert!(verdicts.iter().all(|it| it.value["chosen"] == true));
+        end.label == Some(Good)
+    };
+    (0..12).filter(chosen_is_right).count()
+}
+
+#[test]
+fn good_steps_make_good_choices() {
+    // One trajectory is right with chance 0.5^4 = 0.06, the best of 16 with 0.64. Of eight next
+    // steps one is good with chance 0.996, so that both ways to go on from the best of them
+    // come to a right answer with 0.98 or more.
+    let by_chance = right("best-of-n", 0.5, 1, Constants::NONE);
+    let best = right("best-of-n", 0.5, 16, Constants::NONE);
+    let vote = right("weighted-vote", 0.5, 16, Constants::NONE);
+    let given = Constants { width: Some(8), ..Constants::NONE };
+    let beam = right("beam", 0.5, 1, given);
+    let greedy = right("greedy", 0.5, 1, Constants::NONE);
+    assert!(by_chance <= 3, "{by_chance}");
+    assert!((4..=11).contains(&best), "{best}");
+    // Minimal scores of wrong trajectories are 0 here, so that the vote finds the same.
+    assert_eq!(vote, best);
+    assert!(beam >= 11 && greedy >= 11, "{beam} {greedy} {best}");
+}
+
+#[test]
+fn a_changed_statement_that_fails_is_bad() {
+    let mut world = World::new(1.0, 0.0);
+    let code = "x = 20\nprint(x + 22)";
+    let answer = Action::Answer { text: "42".into() };
+    world.policy.script = vec![call("python", json!({ "code": code })), answer];
+    world.gold = Gold(json!({ "answer": "42" }));
+    let given = Constants { width: Some(16), ..Constants::NONE };
+    let (tree, verdicts, ledger) = world.run("prlcoder", world.tree(), 1, given);
+    assert_eq!(world.policy.asked(), 2, "changes are not sampled");
+    let original = &verdicts[0];
+    assert_eq!((original.node, original.label), (NodeId(0), Some(Good)));
+    assert_eq!(original.value["tested"], true);
+    assert!(original.value["failed"].as_u64() > Some(0), "{}", original.value);
+    let (mut failed, mut passed) = (0, 0);
+    for mutant in &verdicts[1..] {
+        let step = &tree.get(mutant.node).expect("it is judged").step;
+        assert_eq!(step.proposal.tokens, None);
+        match step.observations[0].data()["stdout"] == "42" {
+            true => {
+                assert_eq!(mutant.zero, Some(Zero::Unknown), "{}", mutant.reason);
+                passed += 1;
+            }
+            false => {
+                assert_eq!(mutant.label, Some(Bad), "{}", mutant.reason);
+                failed += 1;
+            }
+        }
+    }
+    assert!(failed > 0 && passed > 0, "{failed} {passed}");
+    assert_eq!(original.value["failed"], failed);
+    assert!(ledger.calls.fresh > failed);
+
+    let nodes = tree.len();
+    let (tree, again, free) = world.run("prlcoder", tree, 1, given);
+    assert_eq!((tree.len(), again), (nodes, verdicts));
+    assert_eq!((free.calls.fresh, free.calls.total()), (0, ledger.calls.total()));
+    let World { environment, policy, task, seed, .. } = &world;
+    let divergence = block_on(replay(environment, task, &tree)).expect("toys");
+    assert_eq!(divergence, None, "what was grafted is executed again like any step");
+    let asked = regenerate(environment, policy, task, &tree, *seed);
+    let asked = block_on(asked).expect("it has a script");
+    assert_eq!((asked.same, asked.different), (2, 0), "and nobody is asked to say it");
+
+    // An answer that does not come from what was executed says nothing about that.
+    world.policy.script[1] = Action::Answer { text: "right".into() };
+    world.gold = Gold(json!({ "answer": "right" }));
+    let (_, verdicts, _) = world.run("prlcoder", world.tree(), 1, given);
+    assert_eq!(verdicts.len(), 1);
+    assert_eq!(verdicts[0].value["tested"], false);
+}
