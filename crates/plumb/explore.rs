@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use plumbline::explore::{Constants, ExploreError, METHODS, Method, Others, Settings};
+use plumbline::explore::{
+    Aggregate, Constants, ExploreError, METHODS, Method, Others, Settings,
+};
 use plumbline::store::{RunHeader, RunWriter, VerdictWriter, read_verdicts};
 use plumbline::{
     CallCache, CostLedger, Digest, Environment, Event, Gold, Ground, GrowError, Meter,
@@ -73,7 +75,7 @@ pub(crate) struct ExploreArgs {
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) kept: Option<u32>,
     /// How the scores of a trajectory's steps become one: min, mean, product or last.
-    #[arg(long, value_name = "A", value_parser = aggregates())]
+    #[arg(long, value_name = "A", value_parser = aggregate)]
     pub(crate) aggregate: Option<Aggregate>,
     /// Where a judgement turns from bad to good.
     #[arg(long, value_name = "E")]
@@ -99,6 +101,11 @@ pub(crate) struct ExploreArgs {
     /// The second policy of methods that hold the likelihoods of two against each other.
     #[arg(long, value_name = "P")]
     pub(crate) reference: Option<String>,
+}
+
+fn aggregate(text: &str) -> std::result::Result<Aggregate, String> {
+    serde_json::from_value(text.into())
+        .map_err(|_| "one of min, mean, product and last".to_owned())
 }
 
 fn method_names() -> PossibleValuesParser {
