@@ -4,7 +4,9 @@
 //! they do not know, completions from before and after the step do: good if the lower 90 % bound
 //! of the chance after it is at least epsilon of the chance before, bad if the upper bound is
 //! below that, else it stays unknown (GenPRM's relative progress and its epsilon, 0.8, with an
-//! interval: see [`from_rollouts`]). The value says which stage decided, how many steps each
+//! interval: see [`from_rollouts`]). Eight completions that all succeed have a lower bound of
+//! 0.75, so that a good step stays unknown where success was nearly sure before; 11 and more
+//! can tell. The value says which stage decided, how many steps each
 //! stage has decided so far, this one included, and what has been spent on the task by then;
 //! the last verdict of a task has its totals.
 
@@ -41,11 +43,11 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
             let mut rollouts = None;
             if is_open(reading) {
                 let before = explorer.chance(at, settings.rollouts()).await?;
-                let mut after = explorer.chance(Some(step), settings.rollouts()).await?;
-                if explorer.is_end(step) {
-                    after = certain(after, settings.rollouts());
-                }
-                reading = from_rollouts(before, after, settings.threshold());
+                let after = explorer.chance(Some(step), settings.rollouts()).await?;
+                reading = match explorer.is_end(step) {
+                    true => of_end(before, after),
+                    false => from_rollouts(before, after, settings.threshold()),
+                };
                 rollouts = Some((before, after));
             }
             let stage = decided.add(reading, rollouts.is_some());
@@ -58,9 +60,15 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     Ok(())
 }
 
-/// How a trajectory has ended is known for certain: as if every completion had ended so.
-fn certain(end: Rollouts, rollouts: u32) -> Rollouts {
-    Rollouts { sampled: end.sampled * rollouts, succeeded: end.succeeded * rollouts }
+/// An end needs no interval: how it ended is known. A wrong one after nothing but wrong
+/// completions is not what went wrong.
+fn of_end(before: Rollouts, end: Rollouts) -> Reading {
+    match (end.sampled > 0, end.succeeded > 0, before.succeeded > 0) {
+        (false, ..) => Reading::ABSTENTION,
+        (_, true, _) => Reading::of(StepLabel::Good),
+        (_, false, true) => Reading::of(StepLabel::Bad),
+        (_, false, false) => Reading::zero(Zero::Unknown),
+    }
 }
 
 /// Whether a step is still to be decided.
@@ -140,6 +148,13 @@ mod tests {
         assert_eq!(decided.add(bad, true), "rollouts");
         assert_eq!(decided.add(from_rollouts(of(4), of(4), EPSILON), true), "none");
         assert_eq!(decided, Decided { checks: 2, rollouts: 1, none: 1 });
+        let (right, wrong) = (
+            Rollouts { sampled: 1, succeeded: 1 },
+            Rollouts { sampled: 1, succeeded: 0 },
+        );
+        assert_eq!(of_end(of(8), right), good);
+        assert_eq!(of_end(of(8), wrong).label, Some(StepLabel::Bad));
+        assert_eq!(of_end(of(0), wrong), unknown);
         let judged = judged(bad, "rollouts", Some((of(4), of(0))), decided, (100, 7));
         assert_eq!(judged.reading.label, Some(StepLabel::Bad));
         assert_eq!(judged.value["spent"], json!({ "tokens": 100, "calls": 7 }));
