@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{ArgMatches, Args, FromArgMatches};
 use plumbline::explore::{
     Aggregate, Constants, ExploreError, METHODS, Method, Others, Settings,
 };
@@ -36,20 +37,45 @@ use crate::settings::{PolicyChoice, Settings as RunSettings};
 /// Trajectories of a task that are judged, unless `--samples` says otherwise.
 const SAMPLES: u32 = 4;
 
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+/// `plumb explore ENV ...` and `plumb explore compare ENV ...`, which take the same. Clap derives
+/// no command that has either arguments or a subcommand.
+#[derive(Debug)]
 pub(crate) struct ExploreCommand {
-    #[command(flatten)]
-    explore: Option<ExploreArgs>,
-    #[command(subcommand)]
-    compare: Option<CompareCommand>,
+    args: ExploreArgs,
+    compares: bool,
 }
 
-#[derive(Debug, clap::Subcommand)]
-enum CompareCommand {
-    /// Run methods over the same tasks, and say what their labels are worth by the environment's
-    /// verifiers, how they agree, and what a label costs.
-    Compare(Box<ExploreArgs>),
+impl FromArgMatches for ExploreCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        let compare = matches.subcommand_matches("compare");
+        let args = ExploreArgs::from_arg_matches(compare.unwrap_or(matches))?;
+        Ok(Self { args, compares: compare.is_some() })
+    }
+
+    fn update_from_arg_matches(
+        &mut self,
+        matches: &ArgMatches,
+    ) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for ExploreCommand {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let compare = clap::Command::new("compare").about(
+            "Run methods over the same tasks, and say what their labels are worth by the \
+             environment's verifiers, how they agree, and what a label costs",
+        );
+        ExploreArgs::augment_args(command)
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+            .subcommand(ExploreArgs::augment_args(compare))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -75,7 +101,7 @@ pub(crate) struct ExploreArgs {
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) kept: Option<u32>,
     /// How the scores of a trajectory's steps become one: min, mean, product or last.
-    #[arg(long, value_name = "A", value_parser = aggregate)]
+    #[arg(long, value_name = "A")]
     pub(crate) aggregate: Option<Aggregate>,
     /// Where a judgement turns from bad to good.
     #[arg(long, value_name = "E")]
@@ -101,11 +127,6 @@ pub(crate) struct ExploreArgs {
     /// The second policy of methods that hold the likelihoods of two against each other.
     #[arg(long, value_name = "P")]
     pub(crate) reference: Option<String>,
-}
-
-fn aggregate(text: &str) -> std::result::Result<Aggregate, String> {
-    serde_json::from_value(text.into())
-        .map_err(|_| "one of min, mean, product and last".to_owned())
 }
 
 fn method_names() -> PossibleValuesParser {
@@ -178,11 +199,7 @@ impl Exploration {
 }
 
 pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> {
-    let (args, compares) = match (&command.compare, &command.explore) {
-        (Some(CompareCommand::Compare(args)), _) => (args.as_ref(), true),
-        (None, Some(args)) => (args, false),
-        (None, None) => unreachable!("clap asks for one of the two"),
-    };
+    let ExploreCommand { args, compares } = command;
     let folder = EnvironmentFolder::open(&args.run.environment)?;
     let mut settings = RunSettings::resolve(&args.run, &folder.manifest)?;
     if args.run.samples.is_none() {
@@ -243,7 +260,7 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
         explore_all(&exploration, &methods, &judgeable, opened.1, report, json).await;
     interrupt.abort();
     let report = explored?;
-    if !compares {
+    if !*compares {
         return print(&report, json);
     }
     let reference = catalog::verifiers(&folder, &[], &exploration.environment).await?;

@@ -538,11 +538,12 @@ impl<'g> Explorer<'g> {
     fn account_for(&mut self, at: Place, leaf: NodeId) {
         let path = self.tree.path(leaf);
         let place = self.first_like(at);
-        let mut is_fresh = false;
+        let (mut is_new, mut is_fresh) = (false, false);
         for (id, node) in path.into_iter().rev() {
             if Some(id) == place || !self.asked_for.insert(id) {
                 break;
             }
+            is_new = true;
             is_fresh |= id >= self.own;
             let (bill, step) = (self.bills.entry(at).or_default(), &node.step);
             let calls = step.proposal.action.calls().len() as u64;
@@ -558,7 +559,7 @@ impl<'g> Explorer<'g> {
                 self.ledger.prompt_new += tokens.prompt.len() as u64;
             }
         }
-        if self.is_end(leaf) {
+        if is_new && self.is_end(leaf) {
             self.ledger.rollouts.add(is_fresh, 1);
         }
     }

@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn a_game_ends_with_a_word_only_for_the_winner() {
         let position = start(&json!({ "heaps": [1, 2] })).expect("heaps");
-        let won = play(&position, &json!({ "heap": 2, "take": 1 })).expect("a move");
-        assert!(won.text.contains("heaps now"), "{}", won.text);
-        let won = play(&won.position, &json!({ "heap": 2, "take": 1 })).expect("a move");
+        let even = play(&position, &json!({ "heap": 2, "take": 1 })).expect("a move");
+        assert!(even.text.contains("heaps now: 1, 0"), "{}", even.text);
+        let won = play(&even.position, &json!({ "heap": 1, "take": 1 })).expect("a move");
         assert!(won.text.contains("The word is"), "{}", won.text);
         let lost = play(&position, &json!({ "heap": 1, "take": 1 })).expect("a move");
         assert!(lost.text.contains("you lost"), "{}", lost.text);
