@@ -142,3 +142,4 @@ reader-%:
 
 bench: tools model python
 	@$(TOOLS) cargo bench --workspace --bench '*' $(FEATURES)
+	@$(TOOLS) cargo run --release -p plumbline-llama --example engine_bench -- children $(MODEL) 2

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! engine_bench decode MODEL THREADS [ROUNDS]   16 messages: a plain loop, then the policy
+//! engine_bench children MODEL THREADS          8 messages from one prompt, likewise; asserted
 //! engine_bench steps MODEL THREADS             episodes of several steps: prompts reused
 //! engine_bench speed MODEL THREADS             the plain loop alone
 //! engine_bench idle MODEL THREADS              what other sequences' cells cost
@@ -38,6 +39,12 @@ use serde_json::{Value, json};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const SEQUENCES: usize = 16;
+const CHILDREN: usize = 8;
+const ROUNDS: usize = 3;
+/// Prompt tokens evaluated for children of one step, over those there are.
+const EVALUATED_MAX: f64 = 1.05;
+/// The rate at which they grow, over that of llama.cpp's own batches of as many.
+const RATE_MIN: f64 = 0.9;
 const MESSAGE_TOKENS: usize = 64;
 
 fn main() -> Result<()> {
@@ -48,6 +55,7 @@ fn main() -> Result<()> {
         ["decode", model, threads, rounds] => {
             decode(model, threads.parse()?, rounds.parse()?)
         }
+        ["children", model, threads] => children(model, threads.parse()?),
         ["steps", model, threads] => steps(model, threads.parse()?),
         ["idle", model, threads] => idle(model, threads.parse()?),
         ["speed", model, threads] => speed(model, threads.parse()?),
@@ -292,6 +300,52 @@ fn decode(model: &str, threads: u32, rounds: usize) -> Result<()> {
             );
         }
     }
+    Ok(())
+}
+
+/// Children of one step: the prompt is evaluated once, and the messages grow at the pace of
+/// llama.cpp's own batches. The best of several rounds on either side, as the machine is shared.
+fn children(model: &str, threads: u32) -> Result<()> {
+    let runtime = runtime()?;
+    let plain_model = Plain::load(model)?;
+    let mut plain = Plain::new(&plain_model, threads.cast_signed())?;
+    let (mut best, mut evaluated) = (0.0f64, 0.0f64);
+    for round in 0..ROUNDS {
+        let llama = load(model, threads, false)?;
+        let (tools, question) = (tools(320, 400), "Write all numbers to 500 in words.");
+        let prompt = Prompt {
+            system: &system(round, &tools),
+            question,
+            turns: vec![],
+            tools: &tools,
+            protocol: Protocol::Hermes,
+            last: false,
+            thought_chars_max: 0,
+            tokens_max: MESSAGE_TOKENS as u32,
+        };
+        let seeds: Vec<u64> = (0..CHILDREN as u64).collect();
+        let clock = Clock::start();
+        let proposals = runtime.block_on(llama.propose(&prompt, &seeds))?;
+        let (_, processor) = clock.stop();
+        let tokens = proposals.iter().filter_map(|proposal| proposal.tokens.as_ref());
+        let sampled: usize = tokens.clone().map(|tokens| tokens.sampled.len()).sum();
+        let prompts: Vec<Vec<u32>> = tokens.map(|tokens| tokens.prompt.clone()).collect();
+        let usage = llama.usage();
+        evaluated = evaluated.max(usage.prompt_evaluated as f64 / prompts[0].len() as f64);
+        let [_, all] = plain.run(&prompts)?;
+        let share = sampled as f64 / (CHILDREN * MESSAGE_TOKENS) as f64;
+        best = best.max(share * all.1 / processor);
+        println!(
+            "{CHILDREN} children of a prompt of {} tokens: {} evaluated; policy/plain {:.3} \
+             processor ({sampled} tokens)",
+            prompts[0].len(),
+            usage.prompt_evaluated,
+            share * all.1 / processor,
+        );
+    }
+    println!("prompt tokens evaluated over ideal {evaluated:.3}, rate over llama.cpp's {best:.3}");
+    assert!(evaluated <= EVALUATED_MAX, "the prompt is evaluated more than once");
+    assert!(best >= RATE_MIN, "the messages grow too slowly");
     Ok(())
 }
 
