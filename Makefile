@@ -142,4 +142,5 @@ reader-%:
 
 bench: tools model python
 	@$(TOOLS) cargo bench --workspace --bench '*' $(FEATURES)
-	@$(TOOLS) cargo run --release -p plumbline-llama --example engine_bench -- children $(MODEL) 2
+	@$(TOOLS) cargo build --release --workspace --example engine_bench $(FEATURES) && \
+	  "$$CARGO_TARGET_DIR/release/examples/engine_bench" children $(MODEL) 2
