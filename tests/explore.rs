@@ -80,9 +80,14 @@ fn every_method_judges_one_tree_and_takes_up_what_the_others_sampled() {
     assert!(world.ok(&["replay", "runs/x", "--execute"]).contains("no divergence"));
     world.ok(&["label", "runs/x"]);
     world.ok(&["audit", "runs/x"]);
-    for format in ["trl", "pairs", "agentprocessbench"] {
-        let out = format!("out/{format}");
-        let args = ["--verifier", "math-shepherd", "--format", format, "--out", &out];
+    for (format, method) in [
+        ("trl", "math-shepherd"),
+        ("pairs", "prorag"),
+        ("pairs", "slate"),
+        ("agentprocessbench", "groundedprm"),
+    ] {
+        let out = format!("out/{format}-{method}");
+        let args = ["--verifier", method, "--format", format, "--out", &out];
         world.ok(&[&["export", "runs/x"][..], &args].concat());
     }
 }
@@ -116,7 +121,7 @@ fn a_budget_ends_a_method_and_keeps_what_it_found() {
     let world = crossroads();
     let args =
         ["explore", "world", "--tasks", "tasks.jsonl", "-m", "scripted:ways.jsonl"];
-    let more = ["--method", "math-shepherd", "--task-calls-max", "20", "-o", "runs/x"];
+    let more = ["--method", "math-shepherd", "--task-calls-max", "4", "-o", "runs/x"];
     let told = world.ok(&[&args[..], &more].concat());
     assert!(told.contains("budget was used up on 1 of 1 tasks"), "{told}");
 }
@@ -133,6 +138,9 @@ fn what_a_method_does_not_have_is_refused() {
         &["omegaprm", "no constant \"width\"", "rollouts"],
     );
     run(&["omega"], &["omega", "omegaprm"]);
+    // Of several methods those take a constant that have it.
+    let several = ["omegaprm", "--method", "slate", "--width", "2", "--searches", "2"];
+    world.ok(&[&args[..], &several, &["-o", "runs/s"]].concat());
     run(&["omegaprm", "--verifier", "repeat"], &["none of these methods asks verifiers"]);
     let elsewhere = ["-o", "runs/r", "--tasks", "tasks.jsonl"];
     world.ok(&[&["run", "world", "-m", "scripted:ways.jsonl"][..], &elsewhere].concat());

@@ -269,13 +269,16 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
 
 /// The methods asked for, with their settings.
 fn methods(args: &ExploreArgs, samples: u32) -> Result<Vec<(&'static Method, Settings)>> {
-    let method = |name: &String| {
-        let method = Method::find(name).expect("clap lets in what METHODS has");
-        let constants = method.constants(&args.constants()).blame(Kind::Usage)?;
-        let (tokens_max, calls_max) = (args.task_tokens_max, args.task_calls_max);
-        Ok((method, Settings { samples, constants, tokens_max, calls_max }))
+    let find = |name: &String| Method::find(name).expect("clap lets in what METHODS has");
+    let methods: Vec<&'static Method> = args.methods.iter().map(find).collect();
+    let given = args.constants();
+    given.check(&methods).blame(Kind::Usage)?;
+    let (tokens_max, calls_max) = (args.task_tokens_max, args.task_calls_max);
+    let with_settings = |method: &'static Method| {
+        let constants = method.constants(&given);
+        (method, Settings { samples, constants, tokens_max, calls_max })
     };
-    args.methods.iter().map(method).collect()
+    Ok(methods.into_iter().map(with_settings).collect())
 }
 
 /// The most messages that a method asks for at once from one prompt.

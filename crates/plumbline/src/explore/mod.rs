@@ -168,13 +168,42 @@ pub struct Settings {
     pub calls_max: Option<u64>,
 }
 
-/// A method was given a constant that it does not have.
+/// A constant was given that none of the methods has.
 #[derive(Debug, thiserror::Error)]
-#[error("the method {method} has no constant {constant:?}; it has: {known}")]
+#[error("no constant {constant:?} in {}", known.join("; "))]
 pub struct ConstantError {
-    method: &'static str,
     constant: String,
-    known: String,
+    /// What each method has.
+    known: Vec<String>,
+}
+
+impl Constants {
+    /// Refuses constants that none of these methods has.
+    pub fn check(&self, methods: &[&Method]) -> Result<(), ConstantError> {
+        let has =
+            |method: &&&Method, name: &str| !object(&method.constants)[name].is_null();
+        let given = object(self).into_iter().filter(|(_, value)| !value.is_null());
+        for (constant, _) in given {
+            if !methods.iter().any(|method| has(&method, &constant)) {
+                let of = |method: &&Method| {
+                    let own = object(&method.constants).into_iter();
+                    let own = own.filter(|(_, value)| !value.is_null());
+                    let own: Vec<String> = own.map(|(name, _)| name).collect();
+                    format!("{}, which has: {}", method.name, own.join(", "))
+                };
+                let known = methods.iter().map(of).collect();
+                return Err(ConstantError { constant, known });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn object(constants: &Constants) -> serde_json::Map<String, serde_json::Value> {
+    match serde_json::to_value(constants) {
+        Ok(serde_json::Value::Object(object)) => object,
+        _ => unreachable!("constants are an object"),
+    }
 }
 
 impl Method {
@@ -183,23 +212,17 @@ impl Method {
         METHODS.iter().find(|method| method.name == name)
     }
 
-    /// Its constants, with those given in place of the published ones.
-    pub fn constants(&self, given: &Constants) -> Result<Constants, ConstantError> {
-        let object = |constants: &Constants| match serde_json::to_value(constants) {
-            Ok(serde_json::Value::Object(object)) => object,
-            _ => unreachable!("constants are an object"),
-        };
+    /// Its constants, with those given in place of the published ones. Those that it does not
+    /// have are passed over: they may be meant for another method.
+    pub fn constants(&self, given: &Constants) -> Constants {
         let mut constants = object(&self.constants);
-        for (name, value) in object(given).into_iter().filter(|(_, it)| !it.is_null()) {
-            if constants[&name].is_null() {
-                let own = constants.iter().filter(|(_, value)| !value.is_null());
-                let known: Vec<&str> = own.map(|(name, _)| name.as_str()).collect();
-                let known = known.join(", ");
-                return Err(ConstantError { method: self.name, constant: name, known });
+        for (name, value) in object(given) {
+            let own = constants.get_mut(&name).filter(|own| !own.is_null());
+            if let Some(own) = own.filter(|_| !value.is_null()) {
+                *own = value;
             }
-            constants[&name] = value;
         }
-        Ok(serde_json::from_value(constants.into()).expect("each kept its type"))
+        serde_json::from_value(constants.into()).expect("each kept its type")
     }
 
     /// The name its verdicts carry: with a digest where constants are not the published ones,
