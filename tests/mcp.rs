@@ -12,7 +12,7 @@ use crate::world::{World, call};
 
 /// A server in Python, without any library. `MODE` is what it does.
 pub(crate) const SERVER: &str = r##"
-import json, sys, time
+import json, os, sys, time
 MODE = sys.argv[1]
 TOOLS = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 count = 0
@@ -46,6 +46,9 @@ for line in sys.stdin:
             answer(request, {**text("it failed"), "isError": True})
         elif name != "act": answer(request, text(name))
         elif MODE == "crash": sys.exit(1)
+        elif MODE == "hang_once" and not os.path.exists("HUNG"):
+            open("HUNG", "w").close()
+            time.sleep(1000)
         elif MODE == "crash_at_3":
             count += 1
             if count == 3: sys.exit(1)
@@ -151,6 +154,29 @@ fn external_calls_are_replayed_from_the_record() {
     let (seen, ending) = observed(&world, &["act", "count"], "run");
     assert!(seen[0].starts_with("external: "), "{seen:?}");
     assert_eq!((seen[1].as_str(), &ending["type"]), ("1", &json!("answered")));
+}
+
+#[test]
+fn a_call_that_hangs_takes_its_server_along_and_no_later_call() {
+    for (effect, seen) in
+        [("pure", vec!["fine"]), ("external", vec!["external: act did", "fine"])]
+    {
+        let world = served("\"hang_once\"", effect, "");
+        world.edit(
+            "plugged/environment.toml",
+            "call_ms_max = 20000",
+            "call_ms_max = 2000",
+        );
+        let hung = world.path("hung");
+        world.edit("plugged/server.py", "HUNG", &hung.display().to_string());
+        let (mut all, _) = observed(&world, &["act", "act"], "run");
+        if effect == "pure" {
+            assert!(all.is_empty(), "the branch is aborted: {all:?}");
+            all = observed(&world, &["act"], "other").0;
+        }
+        let fits = all.iter().zip(&seen).all(|(all, seen)| all.starts_with(seen));
+        assert!(fits && all.len() == seen.len(), "{effect}: {all:?}");
+    }
 }
 
 /// A folder that published servers are installed in: `make guests` fills it.

@@ -1,5 +1,9 @@
 //! Tools that are programs of other people's: what they do for us, and what they do to us.
 
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::world::{World, call};
@@ -137,6 +141,102 @@ fn a_program_that_hangs_aborts_its_branch_and_no_other() {
     assert_eq!((seen, ending["boundary"].as_str()), (vec!["fine".into()], Some("clock")));
     let (seen, ending) = observed(&world, &["good"], "other");
     assert_eq!((seen, ending), (vec!["fine".into()], json!({ "type": "answered" })));
+}
+
+#[test]
+fn what_is_nested_too_deep_leaves_a_run_that_can_be_read() {
+    let deep = r#"while read l; do printf '{"text": "x", "data": '
+        for c in [ ]; do head -c 110 /dev/zero | tr '\0' $c; done; echo '}'; done"#;
+    let world = plugged(&[("deep", "pure", deep)]);
+    let (seen, _) = observed(&world, &["deep"], "data");
+    assert!(seen[0].starts_with("trap: ") && seen[0].contains("64 deep"), "{seen:?}");
+    world.ok(&["replay", "data"]);
+    let nested = format!("{}{}", "[".repeat(110), "]".repeat(110));
+    let nested: Value = serde_json::from_str(&nested).expect("JSON");
+    let message = call("deep", &json!({ "n": nested }));
+    let policy = world.script(&[&message, "<answer>done</answer>"]);
+    world.ok(&["run", "plugged", "--policy", &policy, "--out", "args"]);
+    let fault = &world.steps("args")[0]["observations"][0];
+    assert_eq!(fault["fault"], "malformed", "{fault}");
+    world.ok(&["replay", "args"]);
+}
+
+/// Starts `plumb run` with one call of this tool, alone in a process group, and waits until the
+/// call has been made.
+fn started(world: &World, tool: &str) -> Child {
+    let policy =
+        world.script(&[&call(tool, &json!({ "n": 1 })), "<answer>done</answer>"]);
+    let mut command =
+        world.command(&["run", "plugged", "--policy", &policy, "-o", "run"]);
+    command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().expect("plumb starts");
+    let began = Instant::now();
+    while !world.path("called").exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is not called");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+fn signal(name: &str, to: &str) {
+    let sent =
+        Command::new("kill").args([name, "--", to]).status().expect("kill is there");
+    assert!(sent.success());
+}
+
+/// Says that it was called, waits, and answers.
+fn slow(world: &World, seconds: u32) -> String {
+    let called = world.path("called");
+    format!(
+        "while read l; do pwd >> {0}; sleep {seconds}; echo '{{\"text\": \"fine\"}}'; done",
+        called.display()
+    )
+}
+
+#[test]
+fn an_interrupt_does_not_reach_a_program() {
+    for (name, to_group) in [("-INT", "-"), ("-TERM", "")] {
+        let world = plugged(&[("slow", "pure", "")]);
+        let body = slow(&world, 2);
+        let text = world.read("plugged/slow.sh");
+        world.write("plugged/slow.sh", &format!("{text}{body}\n"));
+        let mut child = started(&world, "slow");
+        signal(name, &format!("{to_group}{}", child.id()));
+        assert_eq!(child.wait().expect("it ends").code(), Some(5), "{name}");
+        let observed = &world.steps("run")[0]["observations"][0];
+        assert_eq!(observed["text"], "fine", "{name}: {observed}");
+        world.ok(&["run", "plugged", "--policy", "scripted:script.jsonl", "-o", "run"]);
+    }
+}
+
+#[test]
+fn nothing_outlives_a_plumb_that_is_killed() {
+    let world = plugged(&[("slow", "pure", "")]);
+    if !world.plumb(&["doctor"]).stdout.contains("no network") {
+        println!("killed: skipped, this system cannot make namespaces");
+        return;
+    }
+    let body = slow(&world, 1000);
+    let text = world.read("plugged/slow.sh");
+    world.write("plugged/slow.sh", &format!("{text}{body}\n"));
+    let mut child = started(&world, "slow");
+    let parent = child.id().to_string();
+    let children = || {
+        let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &parent]).output();
+        let listed =
+            String::from_utf8(listed.expect("ps is there").stdout).expect("text");
+        listed.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let started = children();
+    assert!(!started.is_empty());
+    child.kill().expect("kill -9");
+    child.wait().expect("it is dead");
+    std::thread::sleep(Duration::from_millis(500));
+    for pid in started {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+        let is_dead = status.as_ref().map_or(true, |it| it.contains("State:\tZ"));
+        assert!(is_dead, "{status:?}");
+    }
 }
 
 #[test]

@@ -112,6 +112,8 @@ fn report(failure: &Failure, json: bool) {
         let code = failure.kind() as u8;
         println!("{}", serde_json::json!({ "error": message, "exit_code": code }));
     }
+    // It may quote what a model or a program said.
+    let message = terminal::printable(&message);
     match failure.kind() {
         Kind::Finding => eprintln!("{message}"),
         _ => eprintln!("plumb: {message}"),

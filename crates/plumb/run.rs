@@ -13,6 +13,7 @@ use plumbline::{
 };
 use serde::Serialize;
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -450,9 +451,15 @@ pub(crate) fn dry_run(header: &RunHeader, out: &Path, json: bool) -> Result<()> 
     Ok(())
 }
 
-/// The first Ctrl-C lets nothing new begin; the second one ends the process.
+/// The first Ctrl-C lets nothing new begin, and so does being told to terminate; the second
+/// one ends the process.
 pub(crate) async fn stop_on_interrupt(stopper: watch::Sender<bool>) {
-    if tokio::signal::ctrl_c().await.is_err() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    let interrupted = tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.is_ok(),
+        terminated = terminate.recv() => terminated.is_some(),
+    };
+    if !interrupted {
         return;
     }
     eprintln!("stopping; the same command resumes (Ctrl-C again to stop at once)");

@@ -34,6 +34,8 @@ const CONNECT_WAIT: Duration = Duration::from_secs(10);
 pub(crate) struct Session {
     service: Connection,
     was_too_long: Arc<AtomicBool>,
+    /// Whether a call was given up before it was answered: whoever comes next would wait too.
+    hangs: AtomicBool,
     stderr: Option<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
@@ -62,7 +64,8 @@ impl Session {
                 let stderr = pipes.stderr;
                 match shake_hands(transport).await {
                     Ok(service) => {
-                        Ok(Self { service, was_too_long, stderr: Some(stderr) })
+                        let (hangs, stderr) = (AtomicBool::default(), Some(stderr));
+                        Ok(Self { service, was_too_long, hangs, stderr })
                     }
                     Err(error) => Err(with_stderr(error.to_string(), &stderr())),
                 }
@@ -77,7 +80,8 @@ impl Session {
                     StreamableHttpClientTransport::with_client(client, config);
                 let service = shake_hands(transport).await;
                 let service = service.map_err(|error| error.to_string())?;
-                Ok(Self { service, was_too_long: Arc::default(), stderr: None })
+                let (was_too_long, hangs) = (Arc::default(), AtomicBool::default());
+                Ok(Self { service, was_too_long, hangs, stderr: None })
             }
         }
     }
@@ -114,7 +118,10 @@ impl Session {
         let mut request = CallToolRequestParams::new(tool.to_owned());
         request.arguments = args.as_object().cloned();
         let reply = async move {
-            match self.service.call_tool(request).await {
+            let unanswered = Unanswered(&self.hangs);
+            let result = self.service.call_tool(request).await;
+            std::mem::forget(unanswered);
+            match result {
                 Ok(result) => Reply::Answered(answer::observation(result, limits)),
                 Err(ServiceError::McpError(error)) => {
                     Reply::Answered(answer::refusal(&error))
@@ -132,11 +139,22 @@ impl Session {
 
     /// Whether the other end can still be heard.
     pub(crate) fn is_open(&self) -> bool {
-        !self.service.is_closed() && !self.service.is_transport_closed()
+        !self.service.is_closed()
+            && !self.service.is_transport_closed()
+            && !self.hangs.load(Ordering::Acquire)
     }
 
     fn stderr(&self) -> String {
         self.stderr.as_ref().map(|stderr| stderr()).unwrap_or_default()
+    }
+}
+
+/// Says so if nobody waits for an answer any more.
+struct Unanswered<'s>(&'s AtomicBool);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

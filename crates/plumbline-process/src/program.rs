@@ -5,6 +5,8 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Once;
+use std::time::Duration;
 
 use plumbline::Digest;
 use tempfile::TempDir;
@@ -16,6 +18,13 @@ const FILES_BYTES_MAX: u64 = 64 << 20;
 /// How many files, and how deep their folders.
 const FILES_MAX: usize = 4096;
 const DEPTH_MAX: usize = 16;
+/// What the folders that programs run in are called, before a word by chance.
+const FOLDER_PREFIX: &str = "plumb-program-";
+/// A folder that is younger may not be held yet by whoever is making it.
+const UNHELD_AGE: Duration = Duration::from_secs(10);
+/// How often, and how long apart, the removal of a folder is tried.
+const REMOVALS_MAX: u32 = 20;
+const REMOVAL_WAIT: Duration = Duration::from_millis(5);
 
 /// Copies of files, by their path in the folder they are put into.
 #[derive(Debug)]
@@ -177,8 +186,13 @@ impl Files {
     }
 
     /// Makes a folder with copies of all of them. It is gone when the value is.
-    fn folder(&self) -> std::io::Result<TempDir> {
-        let folder = tempfile::Builder::new().prefix("plumb-tool-").tempdir()?;
+    fn folder(&self) -> std::io::Result<Folder> {
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(sweep);
+        let dir = tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir()?;
+        let held = fs::File::open(dir.path())?;
+        held.try_lock()?;
+        let folder = Folder { dir, _held: held };
         for copy in &self.copies {
             let path = folder.path().join(&copy.path);
             fs::create_dir_all(path.parent().expect("it lies in the folder"))?;
@@ -186,6 +200,48 @@ impl Files {
             fs::set_permissions(&path, copy.permissions.clone())?;
         }
         Ok(folder)
+    }
+}
+
+/// The folder of a running program. While it is locked, nobody else removes it.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    dir: TempDir,
+    _held: fs::File,
+}
+
+impl Folder {
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What the program started may write for a moment after it was told to end.
+        for _ in 0..REMOVALS_MAX {
+            if fs::remove_dir_all(self.path()).is_ok() || !self.path().exists() {
+                return;
+            }
+            std::thread::sleep(REMOVAL_WAIT);
+        }
+    }
+}
+
+/// Removes what a process left behind that was killed: folders that nobody holds.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let is_one = entry.file_name().to_string_lossy().starts_with(FOLDER_PREFIX);
+        let changed = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let age = changed.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        if is_one
+            && age >= UNHELD_AGE
+            && let Ok(folder) = fs::File::open(entry.path())
+            && folder.try_lock().is_ok()
+        {
+            // Another user's cannot be.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

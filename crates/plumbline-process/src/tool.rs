@@ -32,7 +32,7 @@ pub struct ProcessTool {
     effect: Effect,
     program: Program,
     idle: Mutex<Vec<Process>>,
-    permits: Semaphore,
+    turns: Semaphore,
 }
 
 /// What a program did to a call.
@@ -66,7 +66,7 @@ impl ProcessTool {
             effect,
             program,
             idle: Mutex::new(vec![process]),
-            permits: Semaphore::new(at_once.clamp(2, 16)),
+            turns: Semaphore::new(at_once.clamp(2, 16)),
         })
     }
 
@@ -102,6 +102,11 @@ impl ProcessTool {
         limits: &Limits,
     ) -> Result<Reaction, ToolError> {
         let bytes_max = wire::line_bytes_max(self.effect, limits);
+        if process.has_more() {
+            // It would be taken for the answer.
+            let message = "it wrote a line before it was asked anything";
+            return Ok(Reaction::Broke(Observation::broken(message)));
+        }
         let broke = match process.ask(request, bytes_max).await {
             Ok(line) => match wire::read(&line, self.effect, limits) {
                 Ok(answer) => {
@@ -139,6 +144,14 @@ impl Tool for ProcessTool {
         self.effect
     }
 
+    fn turns(&self) -> Option<&Semaphore> {
+        Some(&self.turns)
+    }
+
+    fn forget(&self) {
+        self.idle().clear();
+    }
+
     async fn call(
         &self,
         args: &Value,
@@ -153,7 +166,6 @@ impl Tool for ProcessTool {
             }
         };
         let request = Request::new(args, scratch, &self.key, self.effect).to_line();
-        let _permit = self.permits.acquire().await.expect("it is never closed");
         let process = self.process(limits).await.map_err(failed)?;
         let is_fresh = process.answered == 0;
         let mut reaction = self.ask(process, &request, limits).await?;

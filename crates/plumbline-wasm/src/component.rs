@@ -41,7 +41,9 @@ const LIFTED_BYTES_SLACK: usize = 1 << 20;
 pub struct Components {
     engine: Engine,
     cache: PathBuf,
-    permits: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    /// A guest that was cancelled holds its place until it has stopped.
+    places: Arc<Semaphore>,
 }
 
 /// A component, and what it is given.
@@ -68,7 +70,8 @@ pub struct Component {
     key: String,
     effect: Effect,
     running: Running,
-    permits: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 /// What it takes to run a component.
@@ -99,8 +102,9 @@ impl Components {
             let message = format!("{error:#}");
             ComponentError::Engine { message }
         })?;
-        let permits = Arc::new(Semaphore::new(RUNNING_MAX as usize));
-        Ok(Self { engine, cache: cache.to_owned(), permits })
+        let permits = || Arc::new(Semaphore::new(RUNNING_MAX as usize));
+        let (turns, places) = (permits(), permits());
+        Ok(Self { engine, cache: cache.to_owned(), turns, places })
     }
 
     /// Compiles a component, or finds it compiled, and asks it what it is. Blocks: seconds
@@ -135,9 +139,9 @@ impl Components {
         })?;
         let pinned = Digest::of_json(&(digest, effect, grants));
         let spec = spec(said, name.as_deref(), pinned).map_err(refused)?;
-        let permits = Arc::clone(&self.permits);
+        let (turns, places) = (Arc::clone(&self.turns), Arc::clone(&self.places));
         let key = format!("component {}", spec.name);
-        Ok(Component { spec, key, effect: *effect, running, permits })
+        Ok(Component { spec, key, effect: *effect, running, turns, places })
     }
 }
 
@@ -297,6 +301,10 @@ impl Tool for Component {
         self.effect
     }
 
+    fn turns(&self) -> Option<&Semaphore> {
+        Some(&self.turns)
+    }
+
     async fn call(
         &self,
         args: &Value,
@@ -305,15 +313,15 @@ impl Tool for Component {
     ) -> Result<Observation, ToolError> {
         let state = scratch.get(&self.key).map(Value::to_string);
         let host = Host::new(state, scratch.inputs().to_string(), self.effect, limits);
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.expect("it is never closed");
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.expect("it is never closed");
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let engine = self.running.engine.clone();
         let _cancel = Cancel { engine, is_cancelled: Arc::clone(&is_cancelled) };
         let (running, args, limits) =
             (self.running.clone(), args.to_string(), limits.clone());
         let answered = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _place = place;
             running.answer(&args, host, &limits, is_cancelled)
         });
         let answered = answered.await.map_err(|error| ToolError::Engine {
