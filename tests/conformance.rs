@@ -5,7 +5,7 @@ use crate::world::World;
 
 /// What is broken, the tool's effect, what the tool does, the promise it breaks, and a word of
 /// the reason.
-const BROKEN: [(&str, &str, &str, &str, &str); 9] = [
+const BROKEN: [(&str, &str, &str, &str, &str); 14] = [
     (
         "dice",
         "pure",
@@ -60,11 +60,51 @@ const BROKEN: [(&str, &str, &str, &str, &str); 9] = [
         "declared Pure",
     ),
     (
-        "refuser",
+        "seed",
         "pure",
-        r#"while read -r line; do echo '{"fault": "refused", "message": "no"}'; done"#,
-        "schema",
-        "was answered without a fault",
+        r#"seed=$(date +%N); while read -r line; do echo "{\"text\": \"$seed\"}"; done"#,
+        "determinism",
+        "made twice (of a fresh start)",
+    ),
+    (
+        "first",
+        "pure",
+        r#"text=new; while read -r line; do echo "{\"text\": \"$text\"}"; text=old; done"#,
+        "determinism",
+        "made twice",
+    ),
+    (
+        "folder",
+        "pure",
+        r#"while read -r line; do touch "$(echo "$line" | cksum | cut -d' ' -f1)"
+           echo "{\"text\": \"$(ls | wc -l)\"}"; done"#,
+        "determinism",
+        "made twice",
+    ),
+    (
+        "seconds",
+        "pure",
+        r#"while read -r line; do echo "{\"text\": \"$(date +%M%S)\"}"; done"#,
+        "determinism",
+        "made twice",
+    ),
+    (
+        "chatty",
+        "pure",
+        r#"while read -r line; do case $line in
+             *'"n":3'*) printf '{"text": "'; head -c 5000 /dev/zero | tr '\0' a; echo '"}';;
+             *) echo '{"text": "x"}';; esac; done"#,
+        "limits",
+        "more than 4096 bytes",
+    ),
+    (
+        "hoarder",
+        "stateful",
+        r#"while read -r line; do state=x${line#*'"state":"'}; state=${state%%'"'*}
+           case $line in *'"state":null'*) state=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx;; esac
+           echo "{\"text\": \"x\", \"state\": \"$state$state$state$state\"}"; done"#,
+        "limits",
+        "in a row",
     ),
     (
         "sleeper",
@@ -101,6 +141,36 @@ fn a_broken_tool_fails_for_what_is_broken_in_it() {
         assert!(said.contains(&format!("plumb tool call {name} '{{")), "{name}: {said}");
         assert!(outcome.stderr.contains(name), "{}", outcome.stderr);
     }
+}
+
+#[test]
+fn what_cannot_be_tried_is_said_and_is_no_breach() {
+    let answers = r#"while read -r line; do echo '{"text": "x"}'; done"#;
+    let refuses =
+        r#"while read -r line; do echo '{"fault": "refused", "message": "no"}'; done"#;
+    let huge = r#""exclusiveMinimum":9223372036854775807"#;
+    let none = r#""properties":{},"required":[]"#;
+    let n = r#""properties":{"n":{"type":"integer"}},"required":["n"]"#;
+    for (body, schema, words) in [
+        (
+            answers,
+            n.replace("integer\"", "string\",\"pattern\":\"^[0-9]{9}z$\""),
+            "no arguments",
+        ),
+        (answers, n.replace("integer\"", &format!("integer\",{huge}")), "no arguments"),
+        (answers, none.to_owned(), "kept      schema, limits, determinism"),
+        (refuses, n.to_owned(), "none of "),
+    ] {
+        let world = plugged(&[("tool", "pure", body)]);
+        world.edit("plugged/tool.sh", n, &schema);
+        let said = world.ok(&["tool", "check", "plugged"]);
+        assert!(said.contains(words), "{schema}: {said}");
+        let is_kept = said.contains("kept");
+        assert_eq!(is_kept, words.starts_with("kept"), "{schema}: {said}");
+    }
+    let world = plugged(&[("tool", "pure", answers)]);
+    let said = world.ok(&["tool", "check", "plugged", "--args", r#"{"n": "x"}"#]);
+    assert!(said.contains(r#"not tried {"n":"x"} does not fit"#), "{said}");
 }
 
 #[test]

@@ -351,9 +351,13 @@ fn refuse_conflict(out: &Path, header: &RunHeader) -> Result<()> {
 }
 
 /// The settings as they are stored.
-fn recorded(settings: &Settings) -> Value {
+fn recorded(settings: &Settings, environment: &Environment) -> Value {
     let mut recorded = serde_json::to_value(settings).expect("settings serialise");
     recorded["policy"] = without_credentials(&settings.policy).into();
+    let external = catalog::external_tools(environment);
+    if !external.is_empty() {
+        recorded["external"] = serde_json::to_value(external).expect("specs serialise");
+    }
     recorded
 }
 
@@ -394,7 +398,7 @@ pub(crate) fn header(
         policy: policy.id().to_string(),
         seed: settings.seed,
         samples: settings.samples,
-        settings: recorded(settings),
+        settings: recorded(settings, environment),
         begun_unix_s: now_unix_s(),
         host: host(),
     }

@@ -101,14 +101,19 @@ fn from_solutions(
 }
 
 fn print(name: &str, effect: Effect, found: &Conformance, environment: &str) {
-    let Conformance { calls, answered, slowest, kept, breaches } = found;
+    let Conformance { calls, answered, slowest, kept, untried, breaches } = found;
     let ms = slowest.as_millis();
     println!(
         "{name}  {}; {calls} calls, {answered} answered, the slowest in {ms} ms",
         word(effect)
     );
     let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
-    println!("  kept      {}", kept.join(", "));
+    if !kept.is_empty() {
+        println!("  kept      {}", kept.join(", "));
+    }
+    for what in untried {
+        println!("  not tried {}", printable(what));
+    }
     if effect == Effect::External {
         println!("  not asked determinism and all that rests on it: it is external");
     }
@@ -135,6 +140,7 @@ fn print_json(name: &str, effect: Effect, found: &Conformance) {
         "{}",
         json!({ "tool": name, "effect": word(effect), "calls": found.calls,
             "answered": found.answered, "slowest_ms": slowest, "kept": kept,
+            "untried": found.untried,
             "breaches": breaches.collect::<Vec<_>>() })
     );
 }

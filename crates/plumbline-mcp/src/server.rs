@@ -98,12 +98,19 @@ impl Server {
     ) -> Result<Vec<Arc<dyn Tool>>, McpError> {
         let ServerSettings { address, effect, effects, only, prefix } = settings;
         let name = address.to_string();
+        if let Address::Url(url) = &address
+            && !is_http(url)
+        {
+            let message = "its url must be one of http or https".to_owned();
+            return Err(McpError::Tools { server: name, message });
+        }
         let connect = async {
             let session = Session::open(&address, limits).await?;
             let offers = session.offers().await?;
             Ok::<_, String>((session, offers))
         };
-        let wait = Duration::from_millis(limits.call_ms_max);
+        // The handshake has as much for itself.
+        let wait = Duration::from_millis(limits.call_ms_max.saturating_mul(2));
         let connected = match tokio::time::timeout(wait, connect).await {
             Ok(connected) => connected,
             Err(_) => {
@@ -221,6 +228,11 @@ impl Server {
     }
 }
 
+fn is_http(url: &str) -> bool {
+    let url = reqwest::Url::parse(url);
+    url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
 /// What the model is told of a tool. The error says why it cannot be.
 fn spec(
     offer: &Offer,
@@ -241,6 +253,13 @@ fn spec(
     let description = offer.description.as_deref().or(offer.title.as_deref());
     let description = description.unwrap_or_default().to_owned();
     let parameters = Value::Object((*offer.input_schema).clone());
+    if parameters.get("type").is_some_and(|ty| ty != "object") {
+        let ty = &parameters["type"];
+        return Err(format!(
+            "the inputSchema of its tool {name} has the type {ty}, and must be of type \
+             object; `only` leaves it out"
+        ));
+    }
     let pinned = Digest::of_json(&(server, effect, &name, &description, &parameters));
     let description = plumbline::cut(description, DESCRIPTION_BYTES_MAX);
     Ok(ToolSpec { name, description, parameters, pinned })

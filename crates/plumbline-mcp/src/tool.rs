@@ -159,8 +159,7 @@ fn broken(reply: Reply, limits: &Limits) -> Observation {
         Reply::Answered(observation) => observation,
         Reply::TooLong => {
             let max = limits.output_bytes_max;
-            let message = format!("the answer has many more bytes than {max}");
-            Observation::fault(Fault::Limit, message)
+            Observation::excess(format!("the answer has many more bytes than {max}"))
         }
         Reply::Broken(_) => Observation::broken("its server ended the connection"),
     }

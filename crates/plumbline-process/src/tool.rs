@@ -117,7 +117,7 @@ impl ProcessTool {
             },
             Err(Silence::TooLong) => {
                 let message = format!("its answer has more than {bytes_max} bytes");
-                Observation::fault(Fault::Limit, message)
+                Observation::excess(message)
             }
             Err(Silence::Ended(status)) => {
                 Observation::broken(format!("it ended without an answer{}", told(status)))

@@ -33,6 +33,12 @@ const RUNNING_MAX: u32 = 16;
 const FILE_BYTES_MAX: u64 = 256 << 20;
 const DESCRIPTION_BYTES_MAX: usize = 8 << 10;
 const NAME_CHARS_MAX: usize = 64;
+/// What a module begins with that is no component.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+/// What wasmtime says of an import that is not granted, and what helps.
+const UNKNOWN_IMPORT: &str = "unknown import";
+const IMPORTS: &str = "it is given no file, network or process: build it without them \
+    (componentize-py: --stub-wasi), or grant `clock` or `randomness`";
 /// Bytes that one call of the host may lift out of a guest, beyond what an answer may have.
 const LIFTED_BYTES_SLACK: usize = 1 << 20;
 
@@ -86,6 +92,7 @@ struct Running {
 enum Stopped {
     Fuel,
     Memory,
+    State(usize),
     Trap(String),
 }
 
@@ -123,6 +130,11 @@ impl Components {
             ));
         }
         let bytes = read(path)?;
+        if bytes.starts_with(CORE_MODULE) {
+            let message = "it is a core module; `wasm-tools component new` makes a \
+                           component of one";
+            return Err(refused(message.to_owned()));
+        }
         let digest = Digest::of(&bytes);
         let component = compiled::component(&self.engine, &bytes, digest, &self.cache)
             .map_err(|error| refused(format!("{error:#}")))?;
@@ -215,7 +227,7 @@ impl Running {
             (text.len() + data.as_ref().map_or(0, String::len), limits.output_bytes_max);
         if bytes > bytes_max {
             let message = format!("the answer has {bytes} bytes; at most {bytes_max}");
-            return fault(Fault::Limit, message);
+            return as_was(Observation::excess(message));
         }
         let json = |what: &str, text: Option<String>| match text {
             None => Ok(None),
@@ -264,8 +276,9 @@ impl Running {
         match ran {
             Ok(value) => Ok((value, store.into_data().written())),
             Err(_) if store.data().was_refused_memory() => Err(Stopped::Memory),
-            Err(error) => match error.downcast_ref::<Trap>() {
-                Some(Trap::OutOfFuel) => Err(Stopped::Fuel),
+            Err(error) => match (store.data().excess(), error.downcast_ref::<Trap>()) {
+                (Some(bytes), _) => Err(Stopped::State(bytes)),
+                (_, Some(Trap::OutOfFuel)) => Err(Stopped::Fuel),
                 _ => Err(Stopped::Trap(error.root_cause().to_string())),
             },
         }
@@ -285,6 +298,13 @@ impl Stopped {
                 let max = limits.memory_bytes_max;
                 let message = format!("the tool needs more than {max} bytes of memory");
                 Observation::fault(Fault::Limit, message)
+            }
+            Stopped::State(bytes) => {
+                let max = limits.files_bytes_max;
+                Observation::excess(format!("its state has {bytes} bytes; at most {max}"))
+            }
+            Stopped::Trap(message) if message.starts_with(UNKNOWN_IMPORT) => {
+                Observation::broken(format!("{message}; {IMPORTS}"))
             }
             Stopped::Trap(message) => Observation::broken(message),
         }

@@ -4,6 +4,7 @@
 mod arguments;
 
 use std::fmt;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -13,8 +14,13 @@ use crate::{ActError, Effect, Environment, Episode, Fault, Observation, Tool, To
 /// Arguments that are made from a schema, and outside it.
 const INSIDE_MAX: usize = 16;
 const OUTSIDE_MAX: usize = 8;
-/// Calls of one sequence.
+/// Calls of one sequence, and of one that is long.
 const SEQUENCE_MAX: usize = 4;
+const LONG_SEQUENCE: usize = 16;
+/// How long a tool is tried out at most, and how long after the first calls one is made again:
+/// a clock that answers rest on has moved by then.
+const TIME_MAX: Duration = Duration::from_secs(120);
+const CLOCK_WAIT: Duration = Duration::from_millis(1100);
 
 /// What is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +62,8 @@ pub struct Conformance {
     pub slowest: Duration,
     /// Promises that were looked at. Nobody can ask a tool whose effect is external again.
     pub kept: Vec<Promise>,
+    /// What could not be tried, and what would help.
+    pub untried: Vec<String>,
     /// Those that were not kept, the first breach of each.
     pub breaches: Vec<Breach>,
 }
@@ -74,7 +82,7 @@ impl fmt::Display for Promise {
 }
 
 /// Tries a tool of an environment out. `known` are arguments that are known to lead somewhere,
-/// if any are.
+/// if any are. Every call is made of a fresh start of the tool as well as of a running one.
 ///
 /// # Panics
 ///
@@ -88,17 +96,29 @@ pub async fn conformance(
     let tool = environment.tool(tool).expect("the environment has it").as_ref();
     let mut trial = Trial::new(environment, tool, inputs);
     let parameters = &tool.spec().parameters;
-    let made = arguments::inside(parameters, INSIDE_MAX);
-    let inside: Vec<Value> = known.iter().take(INSIDE_MAX).cloned().chain(made).collect();
+    let equipped = environment.find(&tool.spec().name).expect("the environment has it");
+    let mut inside: Vec<Value> = Vec::new();
+    for args in known.iter().take(INSIDE_MAX) {
+        match equipped.misfit(args) {
+            None => inside.push(args.clone()),
+            Some(misfit) => trial.untried(format!("{args} does not fit: {misfit}")),
+        }
+    }
+    let known = inside.len();
+    inside.extend(arguments::inside(parameters, INSIDE_MAX));
     let outside = arguments::outside(parameters, OUTSIDE_MAX);
-    trial.answers(&inside).await;
+    let began = Instant::now();
+    let answers = trial.answers(&inside, known).await;
     trial.turns_away(&outside).await;
     let mut kept = vec![Promise::Schema, Promise::Limits];
     if tool.effect() != Effect::External {
-        trial.repeats(&inside).await;
+        trial.repeats(&inside, &answers).await;
         trial.forgets(&inside).await;
         trial.forks(&inside).await;
         trial.replays(&inside).await;
+        trial.goes_on(&inside).await;
+        tokio::time::sleep(CLOCK_WAIT.saturating_sub(began.elapsed())).await;
+        trial.again(&inside[..inside.len().min(1)], &answers, "a while later").await;
         kept.extend([
             Promise::Determinism,
             Promise::State,
@@ -108,9 +128,10 @@ pub async fn conformance(
     }
     let breached =
         |promise: &Promise| trial.breaches.iter().any(|b| b.promise == *promise);
-    kept.retain(|promise| !breached(promise));
-    let Trial { calls, answered, slowest, breaches, .. } = trial;
-    Conformance { calls, answered, slowest, kept, breaches }
+    // What was never answered kept nothing.
+    kept.retain(|promise| !breached(promise) && trial.answered > 0);
+    let Trial { calls, answered, slowest, untried, breaches, .. } = trial;
+    Conformance { calls, answered, slowest, kept, untried, breaches }
 }
 
 /// A tool being tried out.
@@ -121,13 +142,35 @@ struct Trial<'e> {
     calls: u64,
     answered: u64,
     slowest: Duration,
+    until: Instant,
+    untried: Vec<String>,
     breaches: Vec<Breach>,
 }
+
+/// What a call came to, and the state after it.
+type Seen<'e> = (Option<Observation>, Episode<'e>);
 
 impl<'e> Trial<'e> {
     fn new(environment: &'e Environment, tool: &'e dyn Tool, inputs: &'e Value) -> Self {
         let (calls, answered, slowest) = (0, 0, Duration::ZERO);
-        Self { environment, tool, inputs, calls, answered, slowest, breaches: vec![] }
+        let (until, untried, breaches) = (Instant::now() + TIME_MAX, vec![], vec![]);
+        Self {
+            environment,
+            tool,
+            inputs,
+            calls,
+            answered,
+            slowest,
+            until,
+            untried,
+            breaches,
+        }
+    }
+
+    fn untried(&mut self, what: String) {
+        if !self.untried.contains(&what) {
+            self.untried.push(what);
+        }
     }
 
     fn start(&self) -> Episode<'e> {
@@ -147,6 +190,11 @@ impl<'e> Trial<'e> {
         episode: &mut Episode<'_>,
         args: &Value,
     ) -> Option<Observation> {
+        if Instant::now() > self.until {
+            let seconds = TIME_MAX.as_secs();
+            self.untried(format!("what was left to try after {seconds} s"));
+            return None;
+        }
         let name = self.tool.spec().name.clone();
         let call = ToolCall { id: "call_0".into(), tool: name, args: args.clone() };
         let began = Instant::now();
@@ -170,20 +218,28 @@ impl<'e> Trial<'e> {
         }
     }
 
-    /// What the schema lets in is answered, within bounds.
-    async fn answers(&mut self, inside: &[Value]) {
+    /// What the schema lets in is answered, within bounds. The first of it is `known` to be.
+    async fn answers(&mut self, inside: &[Value], known: usize) -> Vec<Seen<'e>> {
         if inside.is_empty() {
-            let message = "no arguments could be made that fit it; give some with --args";
-            self.breach(Promise::Schema, message, &[]);
+            self.untried(
+                "no arguments could be made that fit its schema; give some with --args"
+                    .to_owned(),
+            );
         }
+        let mut seen = Vec::with_capacity(inside.len());
         let bytes_max = self.environment.limits().output_bytes_max;
         for args in inside {
             let mut episode = self.start();
-            let Some(observation) = self.call(&mut episode, args).await else { continue };
+            let observed = self.call(&mut episode, args).await;
+            seen.push((observed.clone(), episode));
+            let Some(observation) = observed else { continue };
             if observation.is_broken() {
                 let text = crate::cut(observation.text().to_owned(), 400);
                 let message = format!("it lets these arguments in, but {text}");
                 self.breach(Promise::Schema, message, &[args]);
+            }
+            if observation.is_excess() {
+                self.breach(Promise::Limits, observation.text(), &[args]);
             }
             let bytes = observation.text().len() + observation.data().to_string().len();
             if bytes > bytes_max.saturating_add(1024) {
@@ -198,34 +254,49 @@ impl<'e> Trial<'e> {
                  better ones with --args",
                 inside.len()
             );
-            self.breach(Promise::Schema, message, &[&inside[0]]);
+            match known {
+                0 => self.untried(message),
+                _ => self.breach(Promise::Schema, message, &[&inside[0]]),
+            }
         }
+        seen
     }
 
     /// What the schema does not let in never reaches the tool, and there are objects that it
     /// does not let in.
     async fn turns_away(&mut self, outside: &[Value]) {
-        if !outside.iter().any(Value::is_object) {
+        // A tool that takes no arguments has none that are wrong.
+        let takes_none =
+            self.tool.spec().parameters["properties"] == serde_json::json!({});
+        if !takes_none && !outside.iter().any(Value::is_object) {
             let message = "it lets every object in: name the properties, their types, and \
                            \"additionalProperties\": false";
             self.breach(Promise::Schema, message, &[]);
         }
         for args in outside {
             let mut episode = self.start();
-            let observation = self.call(&mut episode, args).await;
-            let fault = observation.as_ref().and_then(Observation::as_fault);
+            let Some(observation) = self.call(&mut episode, args).await else { return };
+            let fault = observation.as_fault();
             assert_eq!(fault, Some(Fault::BadArgs), "the episode checks arguments");
         }
     }
 
-    /// The same call in the same state comes to the same.
-    async fn repeats(&mut self, inside: &[Value]) {
-        for args in inside {
-            let (mut one, mut two) = (self.start(), self.start());
-            let first = self.call(&mut one, args).await;
-            let second = self.call(&mut two, args).await;
-            if let Some(message) = difference((&first, &one), (&second, &two)) {
-                let message = format!("the same call, made twice: {message}");
+    /// The same call in the same state comes to the same: of a fresh start, and again.
+    async fn repeats(&mut self, inside: &[Value], answers: &[Seen<'e>]) {
+        for (args, answer) in inside.iter().zip(answers) {
+            self.tool.forget();
+            for how in ["of a fresh start", "at once"] {
+                self.again(slice::from_ref(args), slice::from_ref(answer), how).await;
+            }
+        }
+    }
+
+    async fn again(&mut self, inside: &[Value], answers: &[Seen<'e>], how: &str) {
+        for (args, (first, before)) in inside.iter().zip(answers) {
+            let mut after = self.start();
+            let second = self.call(&mut after, args).await;
+            if let Some(message) = difference((first, before), (&second, &after)) {
+                let message = format!("the same call, made twice ({how}): {message}");
                 self.breach(Promise::Determinism, message, &[args, args]);
             }
         }
@@ -274,6 +345,7 @@ impl<'e> Trial<'e> {
             let observation = self.call(&mut episode, args).await;
             made.push((observation, episode.clone()));
         }
+        self.tool.forget();
         let mut again = self.start();
         for (index, args) in sequence.iter().enumerate() {
             let observation = self.call(&mut again, args).await;
@@ -281,6 +353,20 @@ impl<'e> Trial<'e> {
             if let Some(message) = difference((recorded, state), (&observation, &again)) {
                 let message = format!("made again, call {index} differs: {message}");
                 self.breach(Promise::Replay, message, &sequence[..=index]);
+                return;
+            }
+        }
+    }
+
+    /// What is kept stays within its bound, call after call.
+    async fn goes_on(&mut self, inside: &[Value]) {
+        let mut episode = self.start();
+        let sequence: Vec<&Value> = inside.iter().cycle().take(LONG_SEQUENCE).collect();
+        for (index, args) in sequence.iter().enumerate() {
+            let Some(observation) = self.call(&mut episode, args).await else { return };
+            if observation.is_excess() {
+                let message = format!("call {index} in a row: {}", observation.text());
+                self.breach(Promise::Limits, message, &sequence[..=index]);
                 return;
             }
         }
