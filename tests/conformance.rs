@@ -102,7 +102,8 @@ const BROKEN: [(&str, &str, &str, &str, &str); 14] = [
         "stateful",
         r#"while read -r line; do state=x${line#*'"state":"'}; state=${state%%'"'*}
            case $line in *'"state":null'*) state=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx;; esac
-           echo "{\"text\": \"x\", \"state\": \"$state$state$state$state\"}"; done"#,
+           state=$state$state$state$state; state=$state$state$state$state
+           state=$state$state$state$state; echo "{\"text\": \"x\", \"state\": \"$state\"}"; done"#,
         "limits",
         "in a row",
     ),

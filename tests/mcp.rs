@@ -26,6 +26,9 @@ def answer(request, result):
 def text(words):
     return {"content": [{"type": "text", "text": words}]}
 if MODE == "hang": time.sleep(1000)
+if MODE == "mute":
+    print("oh dear", file=sys.stderr, flush=True)
+    for line in sys.stdin: pass
 if MODE == "flood": sys.stdout.write("x" * (1 << 30))
 for line in sys.stdin:
     request = json.loads(line)
@@ -36,7 +39,9 @@ for line in sys.stdin:
     elif method == "tools/list":
         names = ["act", "count", "bad"] + [f"t{i}" for i in range(TOOLS)]
         if MODE == "name": names = ["a b"]
-        answer(request, {"tools": [tool(name) for name in names]})
+        tools = [tool(name) for name in names]
+        if MODE == "array": tools[0]["inputSchema"] = {"type": "array"}
+        answer(request, {"tools": tools})
     elif method == "tools/call":
         name = request["params"]["name"]
         if name == "count":
@@ -113,6 +118,8 @@ fn a_server_that_cannot_be_opened_says_why() {
     fails("\"flood\"", "", 5, &["server.py"]);
     fails("\"name\"", "", 3, &["\"a b\"", "`only` leaves it out"]);
     fails("\"fine\"", "only = [\"act\", \"atc\"]", 3, &["no tool \"atc\"", "count"]);
+    fails("\"array\"", "", 3, &["environment.toml:", "tool act", "of type object"]);
+    fails("\"mute\"", "", 5, &["no answer within call_ms_max", "oh dear"]);
     fails("\"fine\"", "variables = [\"HOME\"]", 3, &["effect is external"]);
     let twice = "[[tools]]\ntype = \"mcp\"\ncommand = [\"python3\", \"server.py\", \"fine\"]\n\
                  effect = \"pure\"";
@@ -120,6 +127,21 @@ fn a_server_that_cannot_be_opened_says_why() {
     let ours = "only = [\"act\"]\nprefix = \"x_\"\n[[tools]]\ntype = \"search\"\n\
                 corpus = \"../corpus\"\n";
     served("\"fine\"", "pure", ours).ok(&["tool", "list", "plugged"]);
+}
+
+#[test]
+fn an_address_that_is_none_is_told_from_a_server_that_is_away() {
+    for (url, code, word) in
+        [("nonsense", 3, "http or https"), ("http://127.0.0.1:9/mcp", 5, "127.0.0.1:9")]
+    {
+        let world = environment(&format!(
+            "[[tools]]\ntype = \"mcp\"\nurl = \"{url}\"\neffect = \"external\"\n"
+        ));
+        let outcome = world.plumb(&["tool", "list", "plugged"]);
+        assert_eq!(outcome.code, code, "{}", outcome.stderr);
+        let said = outcome.stderr;
+        assert!(said.contains(word) && !said.contains("rmcp"), "{said}");
+    }
 }
 
 #[test]
@@ -152,7 +174,7 @@ fn external_calls_are_replayed_from_the_record() {
     world.ok(&["replay", "run", "--execute"]);
     let world = served("\"crash\"", "external", "");
     let (seen, ending) = observed(&world, &["act", "count"], "run");
-    assert!(seen[0].starts_with("external: "), "{seen:?}");
+    assert_eq!(seen[0], "external: its server ended the connection");
     assert_eq!((seen[1].as_str(), &ending["type"]), ("1", &json!("answered")));
 }
 

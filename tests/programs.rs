@@ -161,6 +161,30 @@ fn what_is_nested_too_deep_leaves_a_run_that_can_be_read() {
     world.ok(&["replay", "args"]);
 }
 
+#[test]
+fn a_line_that_nobody_asked_for_is_no_answer() {
+    let world = plugged(&[("good", "pure", SOUND)]);
+    let early = r#"printf '%s\n{"text": "early"}\n' '"#;
+    world.edit("plugged/good.sh", "echo '{\"name\"", &format!("{early}{{\"name\""));
+    let (seen, _) = observed(&world, &["good"], "run");
+    assert_eq!(
+        seen,
+        ["trap: the tool broke: it wrote a line before it was asked anything"]
+    );
+}
+
+#[test]
+fn code_cannot_call_a_tool_whose_state_it_would_lose() {
+    for (effect, word) in [("stateful", "would be lost"), ("external", "from the record")]
+    {
+        let world = plugged(&[("note", effect, SOUND)]);
+        let manifest = world.read("plugged/environment.toml");
+        let python = "[[tools]]\ntype = \"python\"\ncalls = [\"note\"]\n";
+        world.write("plugged/environment.toml", &format!("{manifest}{python}"));
+        world.fails(&["tool", "list", "plugged"], 3, &["python calls \"note\"", word]);
+    }
+}
+
 /// Starts `plumb run` with one call of this tool, alone in a process group, and waits until the
 /// call has been made.
 fn started(world: &World, tool: &str) -> Child {
@@ -253,6 +277,8 @@ fn a_tool_that_cannot_be_opened_says_why() {
     };
     fails("good.sh", "sleep 1000", 3, &["good.sh", "did not say what it is"]);
     fails("good.sh", "echo oh dear >&2; exit 7", 3, &["exit status: 7", "oh dear"]);
+    let escape = "printf 'oh\\033[2J' >&2; exit 7";
+    fails("good.sh", escape, 3, &["environment.toml:11: ", "oh\\u{1b}[2J"]);
     fails("good.sh", "echo hello", 3, &["first line must be"]);
     fails("good.sh", "cat /dev/zero", 3, &["first line has more than"]);
     let spec = r#"echo '{"name": "good", "description": "d", "parameters": 1}'"#;
@@ -287,9 +313,12 @@ fn a_replay_takes_what_an_external_tool_said_from_the_record() {
     assert_ne!(seen[0], seen[1], "what is external is never cached");
     let calls = || std::fs::read_to_string(&log).expect("it was called").lines().count();
     assert_eq!(calls(), 2);
-    world.ok(&["replay", "run"]);
+    // Nor need it be there to be called: nobody starts it.
+    std::fs::remove_file(world.path("plugged/dice.sh")).expect("it was there");
+    world.ok(&["replay", "run", "--execute"]);
     world.ok(&["label", "run"]);
     world.ok(&["audit", "run"]);
+    world.ok(&["export", "run", "--format", "openai-chat", "--out", "out"]);
     assert_eq!(calls(), 2, "nobody called it again");
     let policy = world.script(&["<answer>x</answer>"]);
     world.ok(&[
@@ -341,6 +370,9 @@ fn a_new_tool_works_once_a_manifest_names_it() {
         assert!(said.starts_with(expected), "{said}");
     }
     world.fails(&["tool", "new", "A b"], 2, &["lower-case"]);
+    world.fails(&["tool", "new", "z", "--into", "nope"], 2, &["nope", "no such folder"]);
+    world.write("file", "");
+    world.fails(&["env", "new", "file"], 2, &["file: is there already"]);
 }
 
 #[test]
