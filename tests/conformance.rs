@@ -103,7 +103,7 @@ const BROKEN: [(&str, &str, &str, &str, &str); 14] = [
         r#"while read -r line; do state=x${line#*'"state":"'}; state=${state%%'"'*}
            case $line in *'"state":null'*) state=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx;; esac
            state=$state$state$state$state; state=$state$state$state$state
-           state=$state$state$state$state; echo "{\"text\": \"x\", \"state\": \"$state\"}"; done"#,
+           state=$state$state; echo "{\"text\": \"x\", \"state\": \"$state\"}"; done"#,
         "limits",
         "in a row",
     ),

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::programs::{environment, observed};
+use crate::programs::{environment, observed, plugged};
 use crate::world::{World, call};
 
 /// A server in Python, without any library. `MODE` is what it does.
@@ -277,6 +277,34 @@ fn the_published_server_of_everything_works_over_either_transport() {
     server.kill().expect("it still runs");
     server.wait().expect("it ends");
     assert!(said.expect("no panic").contains("hello"));
+}
+
+#[test]
+fn calls_of_a_client_that_does_not_wait_are_made_in_its_order() {
+    let count = r#"while read -r line; do i=${line#*'"state":'}; i=${i%%[!0-9]*}
+        i=$((${i:-0}+1)); echo "{\"text\": \"$i\", \"state\": $i}"; done"#;
+    let world = plugged(&[("count", "stateful", count)]);
+    let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" } });
+    let request = |id: u32, method: &str, params: Value| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+    let call = json!({ "name": "count", "arguments": { "n": 1 } });
+    let mut lines = vec![request(0, "initialize", hello)];
+    lines.push(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    lines.extend((1..=40).map(|id| request(id, "tools/call", call.clone())));
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let mut server = world.command(&["mcp", "plugged"]);
+    server.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = server.spawn().expect("plumb starts");
+    let mut stdin = server.stdin.take().expect("it is piped");
+    stdin.write_all(lines.as_bytes()).expect("it reads");
+    let said = BufReader::new(server.stdout.take().expect("it is piped")).lines();
+    for line in said.take(41).skip(1) {
+        let said: Value = serde_json::from_str(&line.expect("text")).expect("JSON");
+        let text = said["result"]["content"][0]["text"].as_str().unwrap_or_default();
+        assert_eq!(text, said["id"].to_string(), "{said}");
+    }
+    drop(stdin);
+    assert!(server.wait().expect("it ends").success());
 }
 
 #[test]

@@ -78,6 +78,10 @@ mod component {
     }
 }
 
+/// What code in a sandbox can call.
+mod calls;
+use calls::called;
+
 /// What a replay need not open.
 mod external;
 pub(crate) use external::{RecordedTool, external_tools};
@@ -333,42 +337,6 @@ pub(crate) async fn environment_of_run(
         limits: limits.clone(),
         tools,
     })?)
-}
-
-/// The tools that a sandbox's code can call, by name.
-fn called(
-    names: &[String],
-    tools: &[Arc<dyn Tool>],
-    stateful: &[String],
-) -> Result<Vec<Arc<dyn Tool>>> {
-    let find = |name: &String| {
-        let found = tools.iter().find(|tool| tool.spec().name == *name);
-        if found.is_some_and(|tool| tool.effect() == Effect::External) {
-            let message = format!(
-                "the tool python calls {name:?}, whose effect is external: a replay of the \
-                 code could not take its answers from the record"
-            );
-            return Err(Failure::say(Kind::Input, message));
-        }
-        if stateful.contains(name) {
-            let message = format!(
-                "the tool python calls {name:?}, whose effect is stateful: what it keeps \
-                 would be lost"
-            );
-            return Err(Failure::say(Kind::Input, message));
-        }
-        found.cloned().ok_or_else(|| {
-            let before = tools.iter().map(|tool| tool.spec().name.as_str());
-            let hint = nearest(name, before)
-                .map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-            let message = format!(
-                "the tool python calls {name:?}, but no tool before it in the manifest is \
-                 called that{hint}"
-            );
-            Failure::say(Kind::Input, message)
-        })
-    };
-    names.iter().map(find).collect()
 }
 
 #[cfg(not(all(

@@ -274,6 +274,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_killed_plumb_left_behind_is_swept_away() {
+        let old = std::time::SystemTime::now() - 2 * UNHELD_AGE;
+        let age = |path: &Path| {
+            let folder = fs::File::open(path).expect("a folder");
+            folder.set_modified(old).expect("it is ours");
+        };
+        let files = Files { copies: vec![], digest: Digest::of(b"") };
+        let held = files.folder().expect("a folder");
+        let left = tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir();
+        let left = left.expect("a folder").keep();
+        fs::write(left.join("file"), "x").expect("a file");
+        age(held.path());
+        age(&left);
+        sweep();
+        assert!(held.path().exists() && !left.exists());
+    }
+
+    #[test]
     fn a_program_is_its_command_and_the_files_it_names() {
         let dir = tempfile::tempdir().expect("a folder");
         fs::create_dir(dir.path().join("tables")).expect("a folder");

@@ -291,12 +291,17 @@ fn shown(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use serde_json::json;
     use tokio::sync::Semaphore;
 
     use super::*;
     use crate::protocol::Protocol;
     use crate::{Digest, EnvironmentParts, Tool};
+
+    /// Whether it was told to end what it keeps running.
+    static FORGOTTEN: AtomicBool = AtomicBool::new(false);
 
     /// Takes its time, one call at a time, and nests its data as deep as it is asked to.
     struct Nest {
@@ -312,6 +317,10 @@ mod tests {
 
         fn turns(&self) -> Option<&Semaphore> {
             Some(&self.turns)
+        }
+
+        fn forget(&self) {
+            FORGOTTEN.store(true, Ordering::Relaxed);
         }
 
         async fn call(
@@ -381,5 +390,7 @@ mod tests {
         for (observation, _) in futures::future::join_all(calls).await {
             assert_eq!(observation.as_fault(), None);
         }
+        drop(environment);
+        assert!(FORGOTTEN.load(Ordering::Relaxed), "nothing of it outlives its world");
     }
 }
