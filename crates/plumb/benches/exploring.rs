@@ -67,8 +67,7 @@ fn tree(dir: &Path) -> Result<(), Box<dyn Error>> {
     let (growing, report) = seconds(&["--limit", "1", "--tree", "3,3,3"], "tree")?;
     let questions = questions(dir)?;
     let questions = questions.to_str().ok_or("a path of UTF-8")?;
-    let (alone, _) =
-        seconds(&["--tasks", questions, "--concurrency", "1"], "episodes")?;
+    let (alone, _) = seconds(&["--tasks", questions, "--concurrency", "1"], "episodes")?;
     let ratio = growing / alone;
     println!(
         "a tree of 3 x 3 x 3: {growing:.1} s, {} steps; {EPISODES} episodes one after the \

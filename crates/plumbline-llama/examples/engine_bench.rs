@@ -331,7 +331,8 @@ fn children(model: &str, threads: u32) -> Result<()> {
         let sampled: usize = tokens.clone().map(|tokens| tokens.sampled.len()).sum();
         let prompts: Vec<Vec<u32>> = tokens.map(|tokens| tokens.prompt.clone()).collect();
         let usage = llama.usage();
-        evaluated = evaluated.max(usage.prompt_evaluated as f64 / prompts[0].len() as f64);
+        evaluated =
+            evaluated.max(usage.prompt_evaluated as f64 / prompts[0].len() as f64);
         let [_, all] = plain.run(&prompts)?;
         let share = sampled as f64 / (CHILDREN * MESSAGE_TOKENS) as f64;
         best = best.max(share * all.1 / processor);
@@ -343,7 +344,9 @@ fn children(model: &str, threads: u32) -> Result<()> {
             share * all.1 / processor,
         );
     }
-    println!("prompt tokens evaluated over ideal {evaluated:.3}, rate over llama.cpp's {best:.3}");
+    println!(
+        "prompt tokens evaluated over ideal {evaluated:.3}, rate over llama.cpp's {best:.3}"
+    );
     assert!(evaluated <= EVALUATED_MAX, "the prompt is evaluated more than once");
     assert!(best >= RATE_MIN, "the messages grow too slowly");
     Ok(())
