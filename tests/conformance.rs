@@ -5,7 +5,7 @@ use crate::world::World;
 
 /// What is broken, the tool's effect, what the tool does, the promise it breaks, and a word of
 /// the reason.
-const BROKEN: [(&str, &str, &str, &str, &str); 9] = [
+const BROKEN: [(&str, &str, &str, &str, &str); 14] = [
     (
         "dice",
         "pure",
@@ -60,11 +60,52 @@ const BROKEN: [(&str, &str, &str, &str, &str); 9] = [
         "declared Pure",
     ),
     (
-        "refuser",
+        "seed",
         "pure",
-        r#"while read -r line; do echo '{"fault": "refused", "message": "no"}'; done"#,
-        "schema",
-        "was answered without a fault",
+        r#"seed=$(date +%N); while read -r line; do echo "{\"text\": \"$seed\"}"; done"#,
+        "determinism",
+        "made twice (of a fresh start)",
+    ),
+    (
+        "first",
+        "pure",
+        r#"text=new; while read -r line; do echo "{\"text\": \"$text\"}"; text=old; done"#,
+        "determinism",
+        "made twice",
+    ),
+    (
+        "folder",
+        "pure",
+        r#"while read -r line; do touch "$(echo "$line" | cksum | cut -d' ' -f1)"
+           echo "{\"text\": \"$(ls | wc -l)\"}"; done"#,
+        "determinism",
+        "made twice",
+    ),
+    (
+        "seconds",
+        "pure",
+        r#"while read -r line; do echo "{\"text\": \"$(date +%M%S)\"}"; done"#,
+        "determinism",
+        "made twice",
+    ),
+    (
+        "chatty",
+        "pure",
+        r#"while read -r line; do case $line in
+             *'"n":3'*) printf '{"text": "'; head -c 5000 /dev/zero | tr '\0' a; echo '"}';;
+             *) echo '{"text": "x"}';; esac; done"#,
+        "limits",
+        "more than 4096 bytes",
+    ),
+    (
+        "hoarder",
+        "stateful",
+        r#"while read -r line; do state=x${line#*'"state":"'}; state=${state%%'"'*}
+           case $line in *'"state":null'*) state=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx;; esac
+           state=$state$state$state$state; state=$state$state$state$state
+           state=$state$state; echo "{\"text\": \"x\", \"state\": \"$state\"}"; done"#,
+        "limits",
+        "in a row",
     ),
     (
         "sleeper",
@@ -105,7 +146,7 @@ fn a_broken_tool_fails_for_what_is_broken_in_it() {
 
 #[test]
 fn what_is_printed_shows_the_breach_when_it_is_pasted() {
-    for wanted in ["counter", "gossip", "sharer"] {
+    for wanted in ["counter", "gossip", "sharer", "seed", "folder", "seconds"] {
         let (name, effect, body, promise, _) =
             BROKEN.into_iter().find(|it| it.0 == wanted).expect("it is listed");
         let world = world(name, effect, body);
@@ -114,13 +155,43 @@ fn what_is_printed_shows_the_breach_when_it_is_pasted() {
         let mut commands = after.lines().skip(1).map(str::trim);
         let mut pasted = || {
             let command = commands.next().expect("two commands");
-            assert!(command.starts_with("plumb tool call "), "{name}: {said}");
+            assert!(command.contains("plumb tool call "), "{name}: {said}");
             world.shell(command)
         };
         let (one, two) = (pasted(), pasted());
         assert_eq!((one.code, two.code), (0, 0), "{name}: {}{}", one.stderr, two.stderr);
         assert_ne!(one.stdout, two.stdout, "{name}: {said}");
     }
+}
+
+#[test]
+fn what_cannot_be_tried_is_said_and_is_no_breach() {
+    let answers = r#"while read -r line; do echo '{"text": "x"}'; done"#;
+    let refuses =
+        r#"while read -r line; do echo '{"fault": "refused", "message": "no"}'; done"#;
+    let huge = r#""exclusiveMinimum":9223372036854775807"#;
+    let none = r#""properties":{},"required":[]"#;
+    let n = r#""properties":{"n":{"type":"integer"}},"required":["n"]"#;
+    for (body, schema, words) in [
+        (
+            answers,
+            n.replace("integer\"", "string\",\"pattern\":\"^[0-9]{9}z$\""),
+            "no arguments",
+        ),
+        (answers, n.replace("integer\"", &format!("integer\",{huge}")), "no arguments"),
+        (answers, none.to_owned(), "kept      schema, limits, determinism"),
+        (refuses, n.to_owned(), "none of "),
+    ] {
+        let world = plugged(&[("tool", "pure", body)]);
+        world.edit("plugged/tool.sh", n, &schema);
+        let said = world.ok(&["tool", "check", "plugged"]);
+        assert!(said.contains(words), "{schema}: {said}");
+        let is_kept = said.contains("kept");
+        assert_eq!(is_kept, words.starts_with("kept"), "{schema}: {said}");
+    }
+    let world = plugged(&[("tool", "pure", answers)]);
+    let said = world.ok(&["tool", "check", "plugged", "--args", r#"{"n": "x"}"#]);
+    assert!(said.contains(r#"not tried {"n":"x"} does not fit"#), "{said}");
 }
 
 #[test]

@@ -7,12 +7,12 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::programs::{environment, observed};
+use crate::programs::{environment, observed, plugged};
 use crate::world::{World, call};
 
 /// A server in Python, without any library. `MODE` is what it does.
 pub(crate) const SERVER: &str = r##"
-import json, sys, time
+import json, os, sys, time
 MODE = sys.argv[1]
 TOOLS = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 count = 0
@@ -26,6 +26,9 @@ def answer(request, result):
 def text(words):
     return {"content": [{"type": "text", "text": words}]}
 if MODE == "hang": time.sleep(1000)
+if MODE == "mute":
+    print("oh dear", file=sys.stderr, flush=True)
+    for line in sys.stdin: pass
 if MODE == "flood": sys.stdout.write("x" * (1 << 30))
 for line in sys.stdin:
     request = json.loads(line)
@@ -36,7 +39,9 @@ for line in sys.stdin:
     elif method == "tools/list":
         names = ["act", "count", "bad"] + [f"t{i}" for i in range(TOOLS)]
         if MODE == "name": names = ["a b"]
-        answer(request, {"tools": [tool(name) for name in names]})
+        tools = [tool(name) for name in names]
+        if MODE == "array": tools[0]["inputSchema"] = {"type": "array"}
+        answer(request, {"tools": tools})
     elif method == "tools/call":
         name = request["params"]["name"]
         if name == "count":
@@ -46,6 +51,9 @@ for line in sys.stdin:
             answer(request, {**text("it failed"), "isError": True})
         elif name != "act": answer(request, text(name))
         elif MODE == "crash": sys.exit(1)
+        elif MODE == "hang_once" and not os.path.exists("HUNG"):
+            open("HUNG", "w").close()
+            time.sleep(1000)
         elif MODE == "crash_at_3":
             count += 1
             if count == 3: sys.exit(1)
@@ -78,8 +86,8 @@ fn what_a_server_does_wrong_is_a_fault_and_the_episode_goes_on() {
         ("fine", "fine"),
         ("crash", "trap: the tool broke: its server ended the connection"),
         ("crash_at_3", "fine"),
-        ("endless", "limit: the answer has many more bytes than 4096"),
-        ("huge", "limit: the answer has 9004 bytes; at most 4096"),
+        ("endless", "limit: too large: the answer has many more bytes than 4096"),
+        ("huge", "limit: too large: the answer has 9004 bytes; at most 4096"),
         ("misfit", "trap: "),
         ("utf8", "trap: "),
         ("error", "bad_args: no such n"),
@@ -110,6 +118,8 @@ fn a_server_that_cannot_be_opened_says_why() {
     fails("\"flood\"", "", 5, &["server.py"]);
     fails("\"name\"", "", 3, &["\"a b\"", "`only` leaves it out"]);
     fails("\"fine\"", "only = [\"act\", \"atc\"]", 3, &["no tool \"atc\"", "count"]);
+    fails("\"array\"", "", 3, &["environment.toml:", "tool act", "of type object"]);
+    fails("\"mute\"", "", 5, &["no answer within call_ms_max", "oh dear"]);
     fails("\"fine\"", "variables = [\"HOME\"]", 3, &["effect is external"]);
     let twice = "[[tools]]\ntype = \"mcp\"\ncommand = [\"python3\", \"server.py\", \"fine\"]\n\
                  effect = \"pure\"";
@@ -117,6 +127,21 @@ fn a_server_that_cannot_be_opened_says_why() {
     let ours = "only = [\"act\"]\nprefix = \"x_\"\n[[tools]]\ntype = \"search\"\n\
                 corpus = \"../corpus\"\n";
     served("\"fine\"", "pure", ours).ok(&["tool", "list", "plugged"]);
+}
+
+#[test]
+fn an_address_that_is_none_is_told_from_a_server_that_is_away() {
+    for (url, code, word) in
+        [("nonsense", 3, "http or https"), ("http://127.0.0.1:9/mcp", 5, "127.0.0.1:9")]
+    {
+        let world = environment(&format!(
+            "[[tools]]\ntype = \"mcp\"\nurl = \"{url}\"\neffect = \"external\"\n"
+        ));
+        let outcome = world.plumb(&["tool", "list", "plugged"]);
+        assert_eq!(outcome.code, code, "{}", outcome.stderr);
+        let said = outcome.stderr;
+        assert!(said.contains(word) && !said.contains("rmcp"), "{said}");
+    }
 }
 
 #[test]
@@ -150,8 +175,31 @@ fn external_calls_are_replayed_from_the_record() {
     world.ok(&["replay", "run", "--execute"]);
     let world = served("\"crash\"", "external", "");
     let (seen, ending) = observed(&world, &["act", "count"], "run");
-    assert!(seen[0].starts_with("external: "), "{seen:?}");
+    assert_eq!(seen[0], "external: its server ended the connection");
     assert_eq!((seen[1].as_str(), &ending["type"]), ("1", &json!("answered")));
+}
+
+#[test]
+fn a_call_that_hangs_takes_its_server_along_and_no_later_call() {
+    for (effect, seen) in
+        [("pure", vec!["fine"]), ("external", vec!["external: act did", "fine"])]
+    {
+        let world = served("\"hang_once\"", effect, "");
+        world.edit(
+            "plugged/environment.toml",
+            "call_ms_max = 20000",
+            "call_ms_max = 2000",
+        );
+        let hung = world.path("hung");
+        world.edit("plugged/server.py", "HUNG", &hung.display().to_string());
+        let (mut all, _) = observed(&world, &["act", "act"], "run");
+        if effect == "pure" {
+            assert!(all.is_empty(), "the branch is aborted: {all:?}");
+            all = observed(&world, &["act"], "other").0;
+        }
+        let fits = all.iter().zip(&seen).all(|(all, seen)| all.starts_with(seen));
+        assert!(fits && all.len() == seen.len(), "{effect}: {all:?}");
+    }
 }
 
 /// A folder that published servers are installed in: `make guests` fills it.
@@ -230,6 +278,34 @@ fn the_published_server_of_everything_works_over_either_transport() {
     server.kill().expect("it still runs");
     server.wait().expect("it ends");
     assert!(said.expect("no panic").contains("hello"));
+}
+
+#[test]
+fn calls_of_a_client_that_does_not_wait_are_made_in_its_order() {
+    let count = r#"while read -r line; do i=${line#*'"state":'}; i=${i%%[!0-9]*}
+        i=$((${i:-0}+1)); echo "{\"text\": \"$i\", \"state\": $i}"; done"#;
+    let world = plugged(&[("count", "stateful", count)]);
+    let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" } });
+    let request = |id: u32, method: &str, params: Value| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+    let call = json!({ "name": "count", "arguments": { "n": 1 } });
+    let mut lines = vec![request(0, "initialize", hello)];
+    lines.push(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    lines.extend((1..=40).map(|id| request(id, "tools/call", call.clone())));
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let mut server = world.command(&["mcp", "plugged"]);
+    server.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = server.spawn().expect("plumb starts");
+    let mut stdin = server.stdin.take().expect("it is piped");
+    stdin.write_all(lines.as_bytes()).expect("it reads");
+    let said = BufReader::new(server.stdout.take().expect("it is piped")).lines();
+    for line in said.take(41).skip(1) {
+        let said: Value = serde_json::from_str(&line.expect("text")).expect("JSON");
+        let text = said["result"]["content"][0]["text"].as_str().unwrap_or_default();
+        assert_eq!(text, said["id"].to_string(), "{said}");
+    }
+    drop(stdin);
+    assert!(server.wait().expect("it ends").success());
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! Tools that are programs of other people's: what they do for us, and what they do to us.
 
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::world::{World, call};
@@ -140,6 +144,126 @@ fn a_program_that_hangs_aborts_its_branch_and_no_other() {
 }
 
 #[test]
+fn what_is_nested_too_deep_leaves_a_run_that_can_be_read() {
+    let deep = r#"while read l; do printf '{"text": "x", "data": '
+        for c in [ ]; do head -c 110 /dev/zero | tr '\0' $c; done; echo '}'; done"#;
+    let world = plugged(&[("deep", "pure", deep)]);
+    let (seen, _) = observed(&world, &["deep"], "data");
+    assert!(seen[0].starts_with("trap: ") && seen[0].contains("64 deep"), "{seen:?}");
+    world.ok(&["replay", "data"]);
+    let nested = format!("{}{}", "[".repeat(110), "]".repeat(110));
+    let nested: Value = serde_json::from_str(&nested).expect("JSON");
+    let message = call("deep", &json!({ "n": nested }));
+    let policy = world.script(&[&message, "<answer>done</answer>"]);
+    world.ok(&["run", "plugged", "--policy", &policy, "--out", "args"]);
+    let fault = &world.steps("args")[0]["observations"][0];
+    assert_eq!(fault["fault"], "malformed", "{fault}");
+    world.ok(&["replay", "args"]);
+}
+
+#[test]
+fn a_line_that_nobody_asked_for_is_no_answer() {
+    let world = plugged(&[("good", "pure", SOUND)]);
+    let early = r#"printf '%s\n{"text": "early"}\n' '"#;
+    world.edit("plugged/good.sh", "echo '{\"name\"", &format!("{early}{{\"name\""));
+    let (seen, _) = observed(&world, &["good"], "run");
+    assert_eq!(
+        seen,
+        ["trap: the tool broke: it wrote a line before it was asked anything"]
+    );
+}
+
+#[test]
+fn code_cannot_call_a_tool_whose_state_it_would_lose() {
+    for (effect, word) in [("stateful", "would be lost"), ("external", "from the record")]
+    {
+        let world = plugged(&[("note", effect, SOUND)]);
+        let manifest = world.read("plugged/environment.toml");
+        let python = "[[tools]]\ntype = \"python\"\ncalls = [\"note\"]\n";
+        world.write("plugged/environment.toml", &format!("{manifest}{python}"));
+        world.fails(&["tool", "list", "plugged"], 3, &["python calls \"note\"", word]);
+    }
+}
+
+/// Starts `plumb run` with one call of this tool, alone in a process group, and waits until the
+/// call has been made.
+fn started(world: &World, tool: &str) -> Child {
+    let policy =
+        world.script(&[&call(tool, &json!({ "n": 1 })), "<answer>done</answer>"]);
+    let mut command =
+        world.command(&["run", "plugged", "--policy", &policy, "-o", "run"]);
+    command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().expect("plumb starts");
+    let began = Instant::now();
+    while !world.path("called").exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is not called");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+fn signal(name: &str, to: &str) {
+    let sent =
+        Command::new("kill").args([name, "--", to]).status().expect("kill is there");
+    assert!(sent.success());
+}
+
+/// Says that it was called, waits, and answers.
+fn slow(world: &World, seconds: u32) -> String {
+    let called = world.path("called");
+    format!(
+        "while read l; do pwd >> {0}; sleep {seconds}; echo '{{\"text\": \"fine\"}}'; done",
+        called.display()
+    )
+}
+
+#[test]
+fn an_interrupt_does_not_reach_a_program() {
+    for (name, to_group) in [("-INT", "-"), ("-TERM", "")] {
+        let world = plugged(&[("slow", "pure", "")]);
+        let body = slow(&world, 2);
+        let text = world.read("plugged/slow.sh");
+        world.write("plugged/slow.sh", &format!("{text}{body}\n"));
+        let mut child = started(&world, "slow");
+        signal(name, &format!("{to_group}{}", child.id()));
+        assert_eq!(child.wait().expect("it ends").code(), Some(5), "{name}");
+        let observed = &world.steps("run")[0]["observations"][0];
+        assert_eq!(observed["text"], "fine", "{name}: {observed}");
+        world.ok(&["run", "plugged", "--policy", "scripted:script.jsonl", "-o", "run"]);
+    }
+}
+
+#[test]
+fn nothing_outlives_a_plumb_that_is_killed() {
+    let world = plugged(&[("slow", "pure", "")]);
+    if !world.plumb(&["doctor"]).stdout.contains("no network") {
+        println!("killed: skipped, this system cannot make namespaces");
+        return;
+    }
+    let body = slow(&world, 1000);
+    let text = world.read("plugged/slow.sh");
+    world.write("plugged/slow.sh", &format!("{text}{body}\n"));
+    let mut child = started(&world, "slow");
+    let parent = child.id().to_string();
+    let children = || {
+        let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &parent]).output();
+        let listed =
+            String::from_utf8(listed.expect("ps is there").stdout).expect("text");
+        listed.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let started = children();
+    assert!(!started.is_empty());
+    child.kill().expect("kill -9");
+    child.wait().expect("it is dead");
+    std::thread::sleep(Duration::from_millis(500));
+    for pid in started {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+        let is_dead = status.as_ref().map_or(true, |it| it.contains("State:\tZ"));
+        assert!(is_dead, "{status:?}");
+    }
+}
+
+#[test]
 fn a_tool_that_cannot_be_opened_says_why() {
     let fails = |file: &str, text: &str, code: i32, words: &[&str]| {
         let world = plugged(&[("good", "pure", SOUND)]);
@@ -153,6 +277,8 @@ fn a_tool_that_cannot_be_opened_says_why() {
     };
     fails("good.sh", "sleep 1000", 3, &["good.sh", "did not say what it is"]);
     fails("good.sh", "echo oh dear >&2; exit 7", 3, &["exit status: 7", "oh dear"]);
+    let escape = "printf 'oh\\033[2J' >&2; exit 7";
+    fails("good.sh", escape, 3, &["environment.toml:11: ", "oh\\u{1b}[2J"]);
     fails("good.sh", "echo hello", 3, &["first line must be"]);
     fails("good.sh", "cat /dev/zero", 3, &["first line has more than"]);
     let spec = r#"echo '{"name": "good", "description": "d", "parameters": 1}'"#;
@@ -187,9 +313,12 @@ fn a_replay_takes_what_an_external_tool_said_from_the_record() {
     assert_ne!(seen[0], seen[1], "what is external is never cached");
     let calls = || std::fs::read_to_string(&log).expect("it was called").lines().count();
     assert_eq!(calls(), 2);
-    world.ok(&["replay", "run"]);
+    // Nor need it be there to be called: nobody starts it.
+    std::fs::remove_file(world.path("plugged/dice.sh")).expect("it was there");
+    world.ok(&["replay", "run", "--execute"]);
     world.ok(&["label", "run"]);
     world.ok(&["audit", "run"]);
+    world.ok(&["export", "run", "--format", "openai-chat", "--out", "out"]);
     assert_eq!(calls(), 2, "nobody called it again");
     let policy = world.script(&["<answer>x</answer>"; 3]);
     world.ok(&[
@@ -241,6 +370,9 @@ fn a_new_tool_works_once_a_manifest_names_it() {
         assert!(said.starts_with(expected), "{said}");
     }
     world.fails(&["tool", "new", "A b"], 2, &["lower-case"]);
+    world.fails(&["tool", "new", "z", "--into", "nope"], 2, &["nope", "no such folder"]);
+    world.write("file", "");
+    world.fails(&["env", "new", "file"], 2, &["file: is there already"]);
 }
 
 #[test]

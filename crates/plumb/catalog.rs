@@ -95,6 +95,14 @@ mod component {
     }
 }
 
+/// What code in a sandbox can call.
+mod calls;
+use calls::called;
+
+/// What a replay need not open.
+mod external;
+pub(crate) use external::{RecordedTool, external_tools};
+
 /// MCP, either way.
 #[cfg(feature = "mcp")]
 pub(crate) mod mcp;
@@ -153,11 +161,30 @@ pub(crate) async fn environment(
     limits: &Limits,
     json: bool,
 ) -> Result<Environment> {
+    environment_of_run(folder, limits, &[], json).await
+}
+
+/// The same for a run that recorded its external tools, which are opened only if called.
+pub(crate) async fn environment_of_run(
+    folder: &EnvironmentFolder,
+    limits: &Limits,
+    recorded: &[RecordedTool],
+    json: bool,
+) -> Result<Environment> {
     let manifest = &folder.manifest;
     let mut corpora = Corpora::default();
     let mut engines = Engines::default();
     let mut tools: Vec<Arc<dyn Tool>> = Vec::with_capacity(manifest.tools.len());
-    for tool in &manifest.tools {
+    // Tools of other people's that need what they kept.
+    let mut stateful: Vec<String> = Vec::new();
+    let keeps = |tool: &Arc<dyn Tool>| tool.effect() == Effect::Stateful;
+    let name = |tool: &Arc<dyn Tool>| tool.spec().name.clone();
+    let is_later = |tool: &&ToolManifest| !recorded.is_empty() && tool.is_external();
+    for (index, tool) in manifest.tools.iter().enumerate() {
+        if is_later(&tool) {
+            continue;
+        }
+        let placed = |failure: Failure| folder.blame_tool(index, failure);
         let tool = match tool {
             ToolManifest::Search { .. } | ToolManifest::Open { .. } => {
                 corpora.tool(tool, &folder.dir, json).await?
@@ -172,22 +199,32 @@ pub(crate) async fn environment(
             ToolManifest::Puzzle { game } => Arc::new(Puzzle::new(*game)),
             ToolManifest::Python { files, preload, calls } => {
                 let files = files.as_ref().map(|files| folder.dir.join(files));
-                let calls = called(calls, &tools)?;
+                let calls = called(calls, &tools, &stateful)?;
                 python::tool(files, preload.clone(), calls, json).await?
             }
             ToolManifest::Process { .. } => {
-                process::tool(tool, &folder.dir, limits).await?
+                process::tool(tool, &folder.dir, limits).await.map_err(placed)?
             }
             ToolManifest::Wasm { .. } => {
-                component::tool(tool, &folder.dir, limits).await?
+                component::tool(tool, &folder.dir, limits).await.map_err(placed)?
             }
             ToolManifest::Mcp { .. } => {
-                tools.extend(mcp::tools(tool, &folder.dir, limits).await?);
+                let served = mcp::tools(tool, &folder.dir, limits).await;
+                let served = served.map_err(placed)?;
+                stateful.extend(served.iter().filter(|tool| keeps(tool)).map(name));
+                tools.extend(served);
                 continue;
             }
         };
+        let is_others = matches!(
+            manifest.tools[index],
+            ToolManifest::Process { .. } | ToolManifest::Wasm { .. }
+        );
+        stateful.extend((is_others && keeps(&tool)).then(|| name(&tool)));
         tools.push(tool);
     }
+    let later = manifest.tools.iter().filter(is_later).cloned().collect();
+    external::insert(&mut tools, recorded, later, &folder.dir, limits);
     Ok(Environment::new(EnvironmentParts {
         name: manifest.name.clone(),
         prompt: folder.prompt.clone(),
@@ -196,31 +233,6 @@ pub(crate) async fn environment(
         limits: limits.clone(),
         tools,
     })?)
-}
-
-/// The tools that a sandbox's code can call, by name.
-fn called(names: &[String], tools: &[Arc<dyn Tool>]) -> Result<Vec<Arc<dyn Tool>>> {
-    let find = |name: &String| {
-        let found = tools.iter().find(|tool| tool.spec().name == *name);
-        if found.is_some_and(|tool| tool.effect() == Effect::External) {
-            let message = format!(
-                "the tool python calls {name:?}, whose effect is external: a replay of the \
-                 code could not take its answers from the record"
-            );
-            return Err(Failure::say(Kind::Input, message));
-        }
-        found.cloned().ok_or_else(|| {
-            let before = tools.iter().map(|tool| tool.spec().name.as_str());
-            let hint = nearest(name, before)
-                .map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-            let message = format!(
-                "the tool python calls {name:?}, but no tool before it in the manifest is \
-                 called that{hint}"
-            );
-            Failure::say(Kind::Input, message)
-        })
-    };
-    names.iter().map(find).collect()
 }
 
 #[cfg(not(all(

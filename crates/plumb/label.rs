@@ -15,7 +15,7 @@ use plumbline::{
 };
 
 use crate::args::LabelArgs;
-use crate::catalog;
+use crate::catalog::{self, RecordedTool};
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
@@ -150,7 +150,12 @@ pub(crate) async fn environment_of(
 ) -> Result<Environment> {
     let limits = header.settings.get("limits").cloned().unwrap_or_default();
     let limits: Limits = serde_json::from_value(limits).blame(Kind::Input)?;
-    let environment = catalog::environment(folder, &limits, json).await?;
+    // Runs that are older have not recorded them.
+    let external = header.settings.get("external").cloned();
+    let external: Vec<RecordedTool> =
+        external.map_or(Ok(vec![]), serde_json::from_value).blame(Kind::Input)?;
+    let environment =
+        catalog::environment_of_run(folder, &limits, &external, json).await?;
     let mut others: Vec<String> = Vec::new();
     if tells_otherwise(&environment, header) {
         others.push("its prompt, protocol or list of tools is another".to_owned());

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("PLUMB_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error")),
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,rmcp=off")),
         )
         .init();
     end_quietly_when_nobody_reads();
@@ -115,6 +115,8 @@ fn report(failure: &Failure, json: bool) {
         let code = failure.kind() as u8;
         println!("{}", serde_json::json!({ "error": message, "exit_code": code }));
     }
+    // It may quote what a model or a program said.
+    let message = terminal::printable(&message);
     match failure.kind() {
         Kind::Finding => eprintln!("{message}"),
         _ => eprintln!("plumb: {message}"),

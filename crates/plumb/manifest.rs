@@ -316,6 +316,17 @@ impl EnvironmentFolder {
         }
     }
 
+    /// A failure over the manifest's tool of this index, with its place in front.
+    pub(crate) fn blame_tool(&self, index: usize, failure: Failure) -> Failure {
+        let path = self.dir.join("environment.toml");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let mut tables = (1..).zip(text.lines()).filter(|it| it.1.trim() == "[[tools]]");
+        let line =
+            tables.nth(index).map_or(String::new(), |(line, _)| format!(":{line}"));
+        let message = format!("{}{line}: {}", path.display(), failure.message());
+        Failure::say(failure.kind(), message)
+    }
+
     /// The environment's own tasks, or those of another file. Ids are unique.
     pub(crate) fn tasks(&self, file: Option<&Path>) -> Result<Vec<Task>> {
         let path = file.map_or_else(|| self.dir.join("tasks.jsonl"), Path::to_owned);

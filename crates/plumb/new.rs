@@ -85,6 +85,10 @@ pub(crate) fn environment(args: &NewEnvArgs, json: bool) -> Result<()> {
         ("prices.csv", include_str!("new/prices.csv")),
         ("policy.jsonl", include_str!("new/policy.jsonl")),
     ];
+    if folder.exists() && !folder.is_dir() {
+        let message = format!("{}: is there already, and is no folder", folder.display());
+        return Err(Failure::say(Kind::Usage, message));
+    }
     fs::create_dir_all(folder).map_err(at(folder))?;
     for (file, text) in files {
         write(&folder.join(file), text)?;
@@ -113,6 +117,10 @@ pub(crate) fn environment(args: &NewEnvArgs, json: bool) -> Result<()> {
 pub(crate) fn tool(args: &NewToolArgs, json: bool) -> Result<()> {
     let name = &args.name;
     check_name("tool", name)?;
+    if !args.into.is_dir() {
+        let message = format!("--into {}: there is no such folder", args.into.display());
+        return Err(Failure::say(Kind::Usage, message));
+    }
     let (program, extension) = args.language.program();
     let (source, effect) = match args.language {
         Language::Python => (include_str!("new/tool.py"), "stateful"),

@@ -13,6 +13,7 @@ use plumbline::{
 };
 use serde::Serialize;
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -352,9 +353,13 @@ fn refuse_conflict(out: &Path, header: &RunHeader) -> Result<()> {
 }
 
 /// The settings as they are stored.
-fn recorded(settings: &Settings) -> Value {
+fn recorded(settings: &Settings, environment: &Environment) -> Value {
     let mut recorded = serde_json::to_value(settings).expect("settings serialise");
     recorded["policy"] = without_credentials(&settings.policy).into();
+    let external = catalog::external_tools(environment);
+    if !external.is_empty() {
+        recorded["external"] = serde_json::to_value(external).expect("specs serialise");
+    }
     recorded
 }
 
@@ -395,7 +400,7 @@ pub(crate) fn header(
         policy: policy.id().to_string(),
         seed: settings.seed,
         samples: settings.samples,
-        settings: recorded(settings),
+        settings: recorded(settings, environment),
         begun_unix_s: now_unix_s(),
         host: host(),
     }
@@ -452,9 +457,15 @@ pub(crate) fn dry_run(header: &RunHeader, out: &Path, json: bool) -> Result<()> 
     Ok(())
 }
 
-/// The first Ctrl-C lets nothing new begin; the second one ends the process.
+/// The first Ctrl-C lets nothing new begin, and so does being told to terminate; the second
+/// one ends the process.
 pub(crate) async fn stop_on_interrupt(stopper: watch::Sender<bool>) {
-    if tokio::signal::ctrl_c().await.is_err() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    let interrupted = tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.is_ok(),
+        terminated = terminate.recv() => terminated.is_some(),
+    };
+    if !interrupted {
         return;
     }
     eprintln!("stopping; the same command resumes (Ctrl-C again to stop at once)");

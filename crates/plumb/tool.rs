@@ -41,8 +41,8 @@ async fn list(name: &str, json: bool) -> Result<()> {
         if json {
             println!("{}", serde_json::to_string(spec).blame(Kind::External)?);
         } else {
-            println!("{}  {}", spec.name, spec.description);
-            println!("  arguments {}", spec.parameters);
+            println!("{}  {}", spec.name, printable(&spec.description));
+            println!("  arguments {}", printable(&spec.parameters.to_string()));
             println!("  data      {}", spec.pinned.short());
             let tool = environment.tool(&spec.name).expect("it is one of its tools");
             println!("  effect    {}", word(tool.effect()));
@@ -121,7 +121,7 @@ async fn call(
     } else {
         println!("{}", printable(observation.text()));
         if !observation.data().is_null() {
-            println!("{}", observation.data());
+            println!("{}", printable(&observation.data().to_string()));
         }
     }
     match observation.as_fault() {

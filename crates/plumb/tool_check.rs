@@ -101,30 +101,47 @@ fn from_solutions(
 }
 
 fn print(name: &str, effect: Effect, found: &Conformance, environment: &str) {
-    let Conformance { calls, answered, slowest, kept, breaches } = found;
+    let Conformance { calls, answered, slowest, kept, untried, breaches } = found;
     let ms = slowest.as_millis();
     println!(
         "{name}  {}; {calls} calls, {answered} answered, the slowest in {ms} ms",
         word(effect)
     );
     let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
-    println!("  kept      {}", kept.join(", "));
+    if !kept.is_empty() {
+        println!("  kept      {}", kept.join(", "));
+    }
+    for what in untried {
+        println!("  not tried {}", printable(what));
+    }
     if effect == Effect::External {
         println!("  not asked determinism and all that rests on it: it is external");
     }
-    for Breach { promise, message, calls } in breaches {
+    for Breach { promise, message, calls, reproduces } in breaches {
         println!("  BROKEN    {promise}: {}", printable(message));
+        if !reproduces {
+            println!(
+                "            by what it went through before: a fresh start of it does"
+            );
+            println!("            not show it in these calls");
+        }
         for attempt in calls {
-            println!("            {}", command(name, attempt, environment));
+            let shown = match reproduces {
+                true => command(name, attempt, environment),
+                false => serde_json::to_string(attempt).expect("an attempt serialises"),
+            };
+            println!("            {shown}");
         }
     }
 }
 
 /// The command that makes an attempt again: a shell takes it as it stands.
 fn command(name: &str, attempt: &Attempt, environment: &str) -> String {
-    let Attempt { elsewhere, before, aside, args } = attempt;
+    let Attempt { elsewhere, before, aside, args, is_later } = attempt;
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
-    let mut command = format!("plumb tool call {name} {}", quoted(&args.to_string()));
+    let wait = if *is_later { "sleep 2; " } else { "" };
+    let mut command =
+        format!("{wait}plumb tool call {name} {}", quoted(&args.to_string()));
     for (flag, calls) in [("elsewhere", elsewhere), ("before", before), ("aside", aside)]
     {
         for args in calls {
@@ -137,7 +154,7 @@ fn command(name: &str, attempt: &Attempt, environment: &str) -> String {
 fn print_json(name: &str, effect: Effect, found: &Conformance) {
     let breaches = found.breaches.iter().map(|breach| {
         json!({ "promise": breach.promise.to_string(), "message": breach.message,
-            "calls": breach.calls })
+            "calls": breach.calls, "reproduces": breach.reproduces })
     });
     let kept: Vec<String> = found.kept.iter().map(ToString::to_string).collect();
     let slowest = u64::try_from(found.slowest.as_millis()).unwrap_or(u64::MAX);
@@ -145,6 +162,7 @@ fn print_json(name: &str, effect: Effect, found: &Conformance) {
         "{}",
         json!({ "tool": name, "effect": word(effect), "calls": found.calls,
             "answered": found.answered, "slowest_ms": slowest, "kept": kept,
+            "untried": found.untried,
             "breaches": breaches.collect::<Vec<_>>() })
     );
 }

@@ -16,7 +16,7 @@ pub(crate) fn observation(result: CallToolResult, limits: &Limits) -> Observatio
     let bytes_max = limits.output_bytes_max;
     if bytes > bytes_max {
         let message = format!("the answer has {bytes} bytes; at most {bytes_max}");
-        return Observation::fault(Fault::Limit, message);
+        return Observation::excess(message);
     }
     match result.is_error {
         Some(true) => Observation::fault(Fault::Trap, text),

@@ -4,7 +4,8 @@
 //! and gives a [`Tool`](plumbline::Tool) for each of the server's. Whoever opens it says what
 //! their answers rest on ([`Effect`](plumbline::Effect)):
 //!
-//! * *pure* tools are asked over one connection, which is made anew when it breaks;
+//! * *pure* tools are asked over as many connections as there are calls at once, made anew when
+//!   one breaks or hangs;
 //! * *stateful* ones keep their state in a server, where nobody can clone it. The scratch holds
 //!   the calls made so far instead, and a live server is a cache keyed by them: whoever forks
 //!   gets a server of its own that was told the same calls;

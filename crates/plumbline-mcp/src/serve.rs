@@ -32,6 +32,23 @@ pub struct Call {
 /// The error is in words.
 pub async fn serve(specs: &[ToolSpec], calls: mpsc::Sender<Call>) -> Result<(), String> {
     let desk = Desk { offers: specs.iter().map(offer).collect(), calls };
+    let (done, served) = oneshot::channel();
+    // On one thread, tasks begin in the order in which they were made: so a client that does not
+    // wait for answers has its calls made in the order in which it wrote them.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let served = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+            let served = runtime.block_on(attend(desk));
+            runtime.shutdown_background();
+            served
+        });
+        // Nobody may wait for it any more.
+        let _ = done.send(served);
+    });
+    served.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+async fn attend(desk: Desk) -> Result<(), String> {
     let (reader, writer) = stdio();
     let transport =
         AsyncRwTransport::new_server(reader, writer).with_max_line_length(LINE_BYTES_MAX);

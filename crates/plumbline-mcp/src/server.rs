@@ -9,6 +9,7 @@ use plumbline::{Digest, Effect, Limits, Tool, ToolSpec};
 use rmcp::model::Tool as Offer;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 
 use crate::McpError;
 use crate::session::{OFFERS_MAX, Session};
@@ -19,6 +20,8 @@ const DESCRIPTION_BYTES_MAX: usize = 8 << 10;
 const NAME_CHARS_MAX: usize = 64;
 /// Servers that are kept running for states to go on from.
 const BRANCHES_MAX: usize = 8;
+/// Pure calls that are made at once, each over a connection of its own.
+const AT_ONCE_MAX: usize = 16;
 
 /// Starts a program.
 pub type Start = Box<dyn Fn() -> std::io::Result<Pipes> + Send + Sync>;
@@ -76,7 +79,10 @@ pub struct Server {
     address: Address,
     /// Where its calls stand in the scratch.
     pub(crate) key: String,
-    /// The connection for tools that keep no state.
+    /// Connections for pure tools, each of which one call has at a time.
+    idle: Mutex<Vec<Session>>,
+    pub(crate) turns: Semaphore,
+    /// The connection for external tools.
     shared: tokio::sync::Mutex<Option<Arc<Session>>>,
     /// Connections by the digest of the calls that were made over them; the last used is
     /// last.
@@ -92,12 +98,19 @@ impl Server {
     ) -> Result<Vec<Arc<dyn Tool>>, McpError> {
         let ServerSettings { address, effect, effects, only, prefix } = settings;
         let name = address.to_string();
+        if let Address::Url(url) = &address
+            && !is_http(url)
+        {
+            let message = "its url must be one of http or https".to_owned();
+            return Err(McpError::Tools { server: name, message });
+        }
         let connect = async {
             let session = Session::open(&address, limits).await?;
             let offers = session.offers().await?;
             Ok::<_, String>((session, offers))
         };
-        let wait = Duration::from_millis(limits.call_ms_max);
+        // The handshake has as much for itself.
+        let wait = Duration::from_millis(limits.call_ms_max.saturating_mul(2));
         let connected = match tokio::time::timeout(wait, connect).await {
             Ok(connected) => connected,
             Err(_) => {
@@ -135,12 +148,12 @@ impl Server {
             return Err(refused(format!("it offers no tool of at most {OFFERS_MAX}")));
         }
         let key = format!("mcp {}", Digest::of_json(&(digest, &prefix)).short());
-        // The first branch needs a server that nobody has told anything, and so does whoever
-        // keeps no state.
         let server = Arc::new(Self {
             address,
             key,
-            shared: tokio::sync::Mutex::new(Some(Arc::new(session))),
+            idle: Mutex::new(vec![session]),
+            turns: Semaphore::new(AT_ONCE_MAX),
+            shared: tokio::sync::Mutex::default(),
             branches: Mutex::default(),
         });
         let tools = specs.into_iter().zip(&taken).map(|(spec, offer)| {
@@ -151,13 +164,39 @@ impl Server {
         Ok(tools.collect())
     }
 
-    /// The connection for tools that keep no state; made anew if it broke.
+    /// A connection that nobody has, if one is kept. A call that is given up takes its own
+    /// along.
+    pub(crate) fn idle(&self) -> Option<Session> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| idle.pop()).find(Session::is_open)
+    }
+
+    /// Keeps a connection for another pure call.
+    pub(crate) fn put_back(&self, session: Session) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+    }
+
+    /// Closes every connection that nobody has.
+    pub(crate) fn forget(&self) {
+        while self.idle().is_some() {}
+        self.branches().clear();
+        // Whoever is connecting just now gets a fresh one anyway.
+        if let Ok(mut shared) = self.shared.try_lock() {
+            *shared = None;
+        }
+    }
+
+    /// The connection for external tools; made anew if it broke, or hangs.
     pub(crate) async fn shared(&self, limits: &Limits) -> Result<Arc<Session>, String> {
         let mut shared = self.shared.lock().await;
         if let Some(session) = shared.as_ref().filter(|session| session.is_open()) {
             return Ok(Arc::clone(session));
         }
-        let session = Arc::new(Session::open(&self.address, limits).await?);
+        let session = match self.idle() {
+            Some(session) => session,
+            None => self.connect(limits).await?,
+        };
+        let session = Arc::new(session);
         *shared = Some(Arc::clone(&session));
         Ok(session)
     }
@@ -189,6 +228,11 @@ impl Server {
     }
 }
 
+fn is_http(url: &str) -> bool {
+    let url = reqwest::Url::parse(url);
+    url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
 /// What the model is told of a tool. The error says why it cannot be.
 fn spec(
     offer: &Offer,
@@ -209,6 +253,13 @@ fn spec(
     let description = offer.description.as_deref().or(offer.title.as_deref());
     let description = description.unwrap_or_default().to_owned();
     let parameters = Value::Object((*offer.input_schema).clone());
+    if parameters.get("type").is_some_and(|ty| ty != "object") {
+        let ty = &parameters["type"];
+        return Err(format!(
+            "the inputSchema of its tool {name} has the type {ty}, and must be of type \
+             object; `only` leaves it out"
+        ));
+    }
     let pinned = Digest::of_json(&(server, effect, &name, &description, &parameters));
     let description = plumbline::cut(description, DESCRIPTION_BYTES_MAX);
     Ok(ToolSpec { name, description, parameters, pinned })

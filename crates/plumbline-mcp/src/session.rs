@@ -34,6 +34,8 @@ const CONNECT_WAIT: Duration = Duration::from_secs(10);
 pub(crate) struct Session {
     service: Connection,
     was_too_long: Arc<AtomicBool>,
+    /// Whether a call was given up before it was answered: whoever comes next would wait too.
+    hangs: AtomicBool,
     stderr: Option<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
@@ -60,11 +62,12 @@ impl Session {
                 let transport = AsyncRwTransport::new_client(reader, pipes.writer)
                     .with_max_line_length(bytes_max);
                 let stderr = pipes.stderr;
-                match shake_hands(transport).await {
+                match shake_hands(transport, limits).await {
                     Ok(service) => {
-                        Ok(Self { service, was_too_long, stderr: Some(stderr) })
+                        let (hangs, stderr) = (AtomicBool::default(), Some(stderr));
+                        Ok(Self { service, was_too_long, hangs, stderr })
                     }
-                    Err(error) => Err(with_stderr(error.to_string(), &stderr())),
+                    Err(message) => Err(with_stderr(message, &stderr())),
                 }
             }
             Address::Url(url) => {
@@ -75,9 +78,9 @@ impl Session {
                     .reinit_on_expired_session(false);
                 let transport =
                     StreamableHttpClientTransport::with_client(client, config);
-                let service = shake_hands(transport).await;
-                let service = service.map_err(|error| error.to_string())?;
-                Ok(Self { service, was_too_long: Arc::default(), stderr: None })
+                let service = shake_hands(transport, limits).await?;
+                let (was_too_long, hangs) = (Arc::default(), AtomicBool::default());
+                Ok(Self { service, was_too_long, hangs, stderr: None })
             }
         }
     }
@@ -90,7 +93,7 @@ impl Session {
             let page = PaginatedRequestParams::default().with_cursor(cursor);
             let listed = self.service.list_tools(Some(page)).await;
             let listed =
-                listed.map_err(|error| with_stderr(error.to_string(), &self.stderr()))?;
+                listed.map_err(|error| with_stderr(told(&error), &self.stderr()))?;
             offers.extend(listed.tools);
             if offers.len() > OFFERS_MAX {
                 break;
@@ -114,7 +117,10 @@ impl Session {
         let mut request = CallToolRequestParams::new(tool.to_owned());
         request.arguments = args.as_object().cloned();
         let reply = async move {
-            match self.service.call_tool(request).await {
+            let unanswered = Unanswered(&self.hangs);
+            let result = self.service.call_tool(request).await;
+            std::mem::forget(unanswered);
+            match result {
                 Ok(result) => Reply::Answered(answer::observation(result, limits)),
                 Err(ServiceError::McpError(error)) => {
                     Reply::Answered(answer::refusal(&error))
@@ -123,7 +129,7 @@ impl Session {
                 Err(error) => {
                     let stderr = self.stderr();
                     tracing::warn!(tool, %error, %stderr, "an MCP server broke");
-                    Reply::Broken(error.to_string())
+                    Reply::Broken(told(&error))
                 }
             }
         };
@@ -132,7 +138,9 @@ impl Session {
 
     /// Whether the other end can still be heard.
     pub(crate) fn is_open(&self) -> bool {
-        !self.service.is_closed() && !self.service.is_transport_closed()
+        !self.service.is_closed()
+            && !self.service.is_transport_closed()
+            && !self.hangs.load(Ordering::Acquire)
     }
 
     fn stderr(&self) -> String {
@@ -140,14 +148,45 @@ impl Session {
     }
 }
 
+/// Says so if nobody waits for an answer any more.
+struct Unanswered<'s>(&'s AtomicBool);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 type Connection = RunningService<RoleClient, ()>;
 
 /// Boxed, for the compiler cannot see through what is in it that it may be sent to another
-/// thread.
+/// thread. The error is in words.
 fn shake_hands(
     transport: impl Transport<RoleClient> + 'static,
-) -> BoxFuture<'static, Result<Connection, ClientInitializeError>> {
-    serve_client((), transport).boxed()
+    limits: &Limits,
+) -> BoxFuture<'static, Result<Connection, String>> {
+    let ms_max = limits.call_ms_max;
+    let wait = Duration::from_millis(ms_max);
+    let shaken = tokio::time::timeout(wait, serve_client((), transport));
+    let words = move |shaken| match shaken {
+        Ok(Ok(connection)) => Ok(connection),
+        // What the library adds is the name of a type.
+        Ok(Err(ClientInitializeError::TransportError { error, .. })) => {
+            Err(error.error.to_string())
+        }
+        Ok(Err(error)) => Err(ClientInitializeError::to_string(&error)),
+        Err(_) => Err(format!("no answer within call_ms_max = {ms_max} ms")),
+    };
+    shaken.map(words).boxed()
+}
+
+/// A failure in words, without the library's types.
+fn told(error: &ServiceError) -> String {
+    match error {
+        ServiceError::TransportSend(error) => error.error.to_string(),
+        ServiceError::TransportClosed => "its server ended the connection".to_owned(),
+        error => error.to_string(),
+    }
 }
 
 fn with_stderr(message: String, stderr: &str) -> String {

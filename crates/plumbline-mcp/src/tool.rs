@@ -7,6 +7,7 @@ use plumbline::{
     Digest, Effect, Fault, Limits, Observation, Scratch, Tool, ToolError, ToolSpec,
 };
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::server::Server;
 use crate::session::{Reply, Session};
@@ -33,6 +34,14 @@ impl Tool for McpTool {
         self.effect
     }
 
+    fn turns(&self) -> Option<&Semaphore> {
+        (self.effect == Effect::Pure).then_some(&self.server.turns)
+    }
+
+    fn forget(&self) {
+        self.server.forget();
+    }
+
     async fn call(
         &self,
         args: &Value,
@@ -48,19 +57,26 @@ impl Tool for McpTool {
 }
 
 impl McpTool {
-    /// Asks over the shared connection; if it breaks, once more over a fresh one.
+    /// Asks over a connection of its own; if one breaks that others had before, once more over
+    /// a fresh one.
     async fn call_pure(
         &self,
         args: &Value,
         limits: &Limits,
     ) -> Result<Observation, ToolError> {
-        let session = self.server.shared(limits).await.map_err(|e| self.gone(e))?;
-        let reply = session.call(&self.name, args, limits).await;
-        if let Reply::Answered(observation) = reply {
-            return Ok(observation);
+        if let Some(session) = self.server.idle() {
+            let reply = session.call(&self.name, args, limits).await;
+            if let Reply::Answered(observation) = reply {
+                self.server.put_back(session);
+                return Ok(observation);
+            }
         }
         let session = self.server.connect(limits).await.map_err(|e| self.gone(e))?;
-        Ok(broken(session.call(&self.name, args, limits).await, limits))
+        let reply = session.call(&self.name, args, limits).await;
+        if let Reply::Answered(_) = reply {
+            self.server.put_back(session);
+        }
+        Ok(broken(reply, limits))
     }
 
     async fn call_external(&self, args: &Value, limits: &Limits) -> Observation {
@@ -143,8 +159,7 @@ fn broken(reply: Reply, limits: &Limits) -> Observation {
         Reply::Answered(observation) => observation,
         Reply::TooLong => {
             let max = limits.output_bytes_max;
-            let message = format!("the answer has many more bytes than {max}");
-            Observation::fault(Fault::Limit, message)
+            Observation::excess(format!("the answer has many more bytes than {max}"))
         }
         Reply::Broken(_) => Observation::broken("its server ended the connection"),
     }

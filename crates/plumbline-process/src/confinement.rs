@@ -80,6 +80,10 @@ impl Confinement {
     /// The command line that runs a program within these bounds, as far as the system can.
     pub fn wrap(&self, command: &[String], bounds: &Bounds) -> Vec<String> {
         let mut argv = Vec::new();
+        if self.resources || self.namespaces {
+            // It ends with the thread that starts it, however that ends.
+            argv.extend(["setpriv", "--pdeathsig", "KILL", "--"].map(str::to_owned));
+        }
         if self.resources {
             argv.extend([
                 "prlimit".to_owned(),
@@ -134,7 +138,8 @@ mod tests {
         assert!(none.to_string().contains("NOT kept from the network"), "{none}");
         let all = Confinement { namespaces: true, resources: true };
         let argv = all.wrap(&command, &BOUNDS).join(" ");
-        assert!(argv.starts_with("prlimit --data=4096 "), "{argv}");
+        let first = "setpriv --pdeathsig KILL -- prlimit --data=4096 ";
+        assert!(argv.starts_with(first), "{argv}");
         assert!(argv.contains(" --net ") && argv.ends_with(" -- \"$@\" sh sh"), "{argv}");
         let outside = Bounds { network: true, ..BOUNDS };
         assert!(!all.wrap(&command, &outside).join(" ").contains("--net"));

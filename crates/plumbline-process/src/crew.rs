@@ -20,7 +20,7 @@ pub(crate) struct Crew<H> {
     hello: H,
     read: fn(&[u8]) -> Result<H, String>,
     idle: Mutex<Vec<Process>>,
-    permits: Semaphore,
+    turns: Semaphore,
 }
 
 /// A line that a program is to answer.
@@ -49,9 +49,9 @@ impl<H: PartialEq> Crew<H> {
     ) -> Result<Self, ProcessError> {
         let (process, hello) = greet(&program, read, limits).await?;
         let at_once = std::thread::available_parallelism().map_or(2, usize::from);
-        let (idle, permits) =
+        let (idle, turns) =
             (Mutex::new(vec![process]), Semaphore::new(at_once.clamp(2, 16)));
-        Ok(Self { program, hello, read, idle, permits })
+        Ok(Self { program, hello, read, idle, turns })
     }
 
     pub(crate) fn program(&self) -> &Program {
@@ -63,6 +63,17 @@ impl<H: PartialEq> Crew<H> {
         &self.hello
     }
 
+    /// Permits for lines that are answered at once. Whoever asks holds one; the wait for it is
+    /// no part of the time that an answer takes.
+    pub(crate) fn turns(&self) -> &Semaphore {
+        &self.turns
+    }
+
+    /// Ends the processes that wait for a line: the next one is answered from a fresh start.
+    pub(crate) fn forget(&self) {
+        self.idle().clear();
+    }
+
     /// Has a process answer a line. One that breaks after earlier answers is asked once more
     /// from a fresh start: what it broke over may be what they left in it, which no replay has.
     pub(crate) async fn ask<A>(
@@ -71,7 +82,6 @@ impl<H: PartialEq> Crew<H> {
         limits: &Limits,
         read: impl Fn(&[u8]) -> Result<A, String>,
     ) -> Result<Result<A, Broke>, ProcessError> {
-        let _permit = self.permits.acquire().await.expect("it is never closed");
         let process = self.process(limits).await?;
         let is_fresh = process.answered == 0;
         let answer = self.ask_of(process, line, &read).await?;
@@ -89,21 +99,27 @@ impl<H: PartialEq> Crew<H> {
         read: impl Fn(&[u8]) -> Result<A, String>,
     ) -> Result<Result<A, Broke>, ProcessError> {
         let bytes_max = line.answer_bytes_max;
-        let (fault, message) = match process.ask(line.bytes, bytes_max).await {
-            Ok(answer) => match read(&answer) {
+        let asked = match process.has_more() {
+            // It would be taken for the answer.
+            true => Err("it wrote a line before it was asked anything"),
+            false => Ok(process.ask(line.bytes, bytes_max).await),
+        };
+        let (fault, message) = match asked {
+            Err(early) => (Fault::Trap, early.to_owned()),
+            Ok(Ok(answer)) => match read(&answer) {
                 Ok(answer) => {
                     self.idle().push(process);
                     return Ok(Ok(answer));
                 }
                 Err(message) => (Fault::Trap, message),
             },
-            Err(Silence::TooLong) => {
+            Ok(Err(Silence::TooLong)) => {
                 (Fault::Limit, format!("its answer has more than {bytes_max} bytes"))
             }
-            Err(Silence::Ended(status)) => {
+            Ok(Err(Silence::Ended(status))) => {
                 (Fault::Trap, format!("it ended without an answer{}", told(status)))
             }
-            Err(Silence::Pipe(error)) => return Err(host(&self.program, &error)),
+            Ok(Err(Silence::Pipe(error))) => return Err(host(&self.program, &error)),
         };
         let (program, stderr) = (self.program.shown(), process.stderr().await);
         tracing::warn!(program, message, %stderr, "a program broke");

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::FutureExt;
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use crate::Confinement;
+use crate::program::Folder;
 
 /// Bytes of standard error that are kept, the last ones.
 const STDERR_BYTES_KEPT: usize = 4096;
@@ -32,7 +32,7 @@ pub struct Process {
     /// Whether it was given the whole of its last line.
     is_in_step: bool,
     /// Removed after the program has been told to end.
-    _folder: TempDir,
+    _folder: Folder,
     /// Lines it has answered.
     pub(crate) answered: u64,
 }
@@ -53,7 +53,7 @@ impl Process {
     pub(crate) fn start(
         argv: &[String],
         promised: &[String],
-        folder: TempDir,
+        folder: Folder,
         confinement: Confinement,
     ) -> std::io::Result<Self> {
         let mut command = Command::new(&argv[0]);
@@ -61,7 +61,8 @@ impl Process {
         let within = confinement.folder_within(folder.path());
         command.envs(variables(within, promised));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn()?;
+        // What a terminal sends its programs (an interrupt) is not meant for it.
+        let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
         let stdin = child.stdin.take().expect("it is piped");
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let stderr = Stderr::default();
@@ -119,6 +120,11 @@ impl Process {
         self.is_in_step && self.stdout.fill_buf().now_or_never().is_none()
     }
 
+    /// Whether it wrote more than it was asked for.
+    pub(crate) fn has_more(&mut self) -> bool {
+        matches!(self.stdout.fill_buf().now_or_never(), Some(Ok([_, ..])))
+    }
+
     /// The end of what it wrote to standard error: all of it, where it has just ended.
     pub(crate) async fn stderr(&mut self) -> String {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
@@ -133,7 +139,7 @@ impl Process {
 pub struct Running {
     stderr: Stderr,
     _child: Child,
-    _folder: TempDir,
+    _folder: Folder,
 }
 
 impl Running {

@@ -4,11 +4,21 @@
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Once;
+use std::time::Duration;
 
 use plumbline::{Bundle, Digest};
 use tempfile::TempDir;
 
 use crate::{Bounds, Confinement, Process, ProcessError};
+
+/// What the folders that programs run in are called, before a word by chance.
+const FOLDER_PREFIX: &str = "plumb-program-";
+/// A folder that is younger may not be held yet by whoever is making it.
+const UNHELD_AGE: Duration = Duration::from_secs(10);
+/// How often, and how long apart, the removal of a folder is tried.
+const REMOVALS_MAX: u32 = 20;
+const REMOVAL_WAIT: Duration = Duration::from_millis(5);
 
 /// What a program is made of, and what it is given.
 #[derive(Debug, Clone)]
@@ -84,21 +94,68 @@ impl Program {
 
     /// Starts it in a folder of its own.
     pub fn start(&self) -> std::io::Result<Process> {
-        let folder = folder(&self.files)?;
+        let folder = Folder::with(&self.files)?;
         Process::start(&self.argv, &self.variables, folder, self.confinement)
     }
 }
 
-/// Makes a folder with copies of files. It is gone when the value is.
-fn folder(files: &Bundle) -> std::io::Result<TempDir> {
-    let folder = tempfile::Builder::new().prefix("plumb-guest-").tempdir()?;
-    for file in files.files() {
-        let path = folder.path().join(&file.path);
-        fs::create_dir_all(path.parent().expect("it lies in the folder"))?;
-        fs::write(&path, &file.bytes)?;
-        fs::set_permissions(&path, file.permissions.clone())?;
+/// The folder of a running program. While it is locked, nobody else removes it.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    dir: TempDir,
+    _held: fs::File,
+}
+
+impl Folder {
+    /// Makes one with copies of files. It is gone when the value is.
+    fn with(files: &Bundle) -> std::io::Result<Self> {
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(sweep);
+        let dir = tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir()?;
+        let held = fs::File::open(dir.path())?;
+        held.try_lock()?;
+        let folder = Self { dir, _held: held };
+        for file in files.files() {
+            let path = folder.path().join(&file.path);
+            fs::create_dir_all(path.parent().expect("it lies in the folder"))?;
+            fs::write(&path, &file.bytes)?;
+            fs::set_permissions(&path, file.permissions.clone())?;
+        }
+        Ok(folder)
     }
-    Ok(folder)
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What the program started may write for a moment after it was told to end.
+        for _ in 0..REMOVALS_MAX {
+            if fs::remove_dir_all(self.path()).is_ok() || !self.path().exists() {
+                return;
+            }
+            std::thread::sleep(REMOVAL_WAIT);
+        }
+    }
+}
+
+/// Removes what a process left behind that was killed: folders that nobody holds.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let is_one = entry.file_name().to_string_lossy().starts_with(FOLDER_PREFIX);
+        let changed = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let age = changed.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        if is_one
+            && age >= UNHELD_AGE
+            && let Ok(folder) = fs::File::open(entry.path())
+            && folder.try_lock().is_ok()
+        {
+            // Another user's cannot be.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Whether a command's first word is this file.
@@ -123,6 +180,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_killed_plumb_left_behind_is_swept_away() {
+        let old = std::time::SystemTime::now() - 2 * UNHELD_AGE;
+        let age = |path: &Path| {
+            let folder = fs::File::open(path).expect("a folder");
+            folder.set_modified(old).expect("it is ours");
+        };
+        let held = Folder::with(&Bundle::default()).expect("a folder");
+        let left = tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir();
+        let left = left.expect("a folder").keep();
+        fs::write(left.join("file"), "x").expect("a file");
+        age(held.path());
+        age(&left);
+        sweep();
+        assert!(held.path().exists() && !left.exists());
+    }
+
+    #[test]
     fn a_program_is_its_command_and_the_files_it_names() {
         let dir = tempfile::tempdir().expect("a folder");
         fs::create_dir(dir.path().join("tables")).expect("a folder");
@@ -139,7 +213,7 @@ mod tests {
             Program::read(settings, Confinement::none())
         };
         let program = read(&["sh", "tool.sh"], &["tables"]).expect("a program");
-        let folder = folder(&program.files).expect("a copy");
+        let folder = Folder::with(&program.files).expect("a copy");
         let path = folder.path().join("tables/one.csv");
         assert_eq!(fs::read_to_string(path).expect("its copy"), "1");
         let before = program.digest();

@@ -5,6 +5,7 @@ use plumbline::{
     Digest, Effect, Fault, Limits, Observation, Scratch, Tool, ToolError, ToolSpec,
 };
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::crew::{Crew, Line};
 use crate::wire::{self, Answer, Hello, Request};
@@ -56,6 +57,14 @@ impl Tool for ProcessTool {
         self.effect
     }
 
+    fn turns(&self) -> Option<&Semaphore> {
+        Some(self.crew.turns())
+    }
+
+    fn forget(&self) {
+        self.crew.forget();
+    }
+
     async fn call(
         &self,
         args: &Value,
@@ -85,7 +94,7 @@ impl Tool for ProcessTool {
             }
             Err(broke) => {
                 let observation = match broke.fault {
-                    Fault::Limit => Observation::fault(Fault::Limit, broke.message),
+                    Fault::Limit => Observation::excess(broke.message),
                     _ => Observation::broken(broke.message),
                 };
                 match self.effect {

@@ -64,6 +64,7 @@ impl Verifier for ProcessVerifier {
             is_repeatable: true,
         };
         let read = |answer: &[u8]| self.guest.verdicts(answer, tree, nodes, seen.task);
+        let _turn = self.crew.turns().acquire().await.expect("nobody closes it");
         let asked = self.crew.ask(&line, &self.limits, read);
         let ms_max = self.limits.call_ms_max;
         let answered = tokio::time::timeout(Duration::from_millis(ms_max), asked).await;

@@ -173,7 +173,7 @@ pub(crate) fn read(
 impl Answer {
     fn limit(what: &str, bytes: usize, bytes_max: usize) -> Self {
         let message = format!("the tool's {what} has {bytes} bytes; at most {bytes_max}");
-        Self { observation: Observation::fault(Fault::Limit, message), state: None }
+        Self { observation: Observation::excess(message), state: None }
     }
 }
 

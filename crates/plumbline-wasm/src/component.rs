@@ -37,6 +37,13 @@ const RUNNING_MAX: u32 = 16;
 const FILE_BYTES_MAX: u64 = 256 << 20;
 const DESCRIPTION_BYTES_MAX: usize = 8 << 10;
 const NAME_CHARS_MAX: usize = 64;
+/// What a module begins with that is no component.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+/// What wasmtime says of an import that is not granted, and what helps.
+const UNKNOWN_IMPORT: &str = "unknown import";
+const IMPORTS: &str = "no component is given a file system, network or process, and only a tool \
+    that is granted them a clock or randomness: build it without \
+    (componentize-py: --stub-wasi)";
 /// Bytes that one call of the host may lift out of a guest, beyond what an answer may have.
 const LIFTED_BYTES_SLACK: usize = 1 << 20;
 
@@ -45,7 +52,9 @@ const LIFTED_BYTES_SLACK: usize = 1 << 20;
 pub struct Components {
     engine: Engine,
     cache: PathBuf,
-    permits: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    /// A guest that was cancelled holds its place until it has stopped.
+    places: Arc<Semaphore>,
 }
 
 /// A component, and what it is given.
@@ -75,7 +84,8 @@ pub struct Component {
     effect: Effect,
     files: Arc<Bundle>,
     running: Running,
-    permits: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 /// What it takes to run a component.
@@ -90,6 +100,7 @@ struct Running {
 enum Stopped {
     Fuel,
     Memory,
+    State(usize),
     Trap(String),
 }
 
@@ -106,8 +117,9 @@ impl Components {
             let message = format!("{error:#}");
             ComponentError::Engine { message }
         })?;
-        let permits = Arc::new(Semaphore::new(RUNNING_MAX as usize));
-        Ok(Self { engine, cache: cache.to_owned(), permits })
+        let permits = || Arc::new(Semaphore::new(RUNNING_MAX as usize));
+        let (turns, places) = (permits(), permits());
+        Ok(Self { engine, cache: cache.to_owned(), turns, places })
     }
 
     /// Compiles a component, or finds it compiled, and asks it what it is. Blocks: seconds
@@ -146,10 +158,10 @@ impl Components {
             _ => Digest::of_json(&(digest, effect, grants, files.digest())),
         };
         let spec = spec(said, name.as_deref(), pinned).map_err(refused)?;
-        let permits = Arc::clone(&self.permits);
+        let (turns, places) = (Arc::clone(&self.turns), Arc::clone(&self.places));
         let key = format!("component {}", spec.name);
         let (effect, files) = (*effect, Arc::clone(files));
-        Ok(Component { spec, key, effect, files, running, permits })
+        Ok(Component { spec, key, effect, files, running, turns, places })
     }
 }
 
@@ -162,7 +174,13 @@ fn read(path: &Path) -> Result<Vec<u8>, ComponentError> {
     if metadata.len() > FILE_BYTES_MAX {
         return Err(wrong(format!("it has more than {FILE_BYTES_MAX} bytes")));
     }
-    fs::read(path).map_err(|error| wrong(error.to_string()))
+    let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    if bytes.starts_with(CORE_MODULE) {
+        let message =
+            "it is a core module; `wasm-tools component new` makes a component of one";
+        return Err(wrong(message.to_owned()));
+    }
+    Ok(bytes)
 }
 
 /// Checks what a component says of itself. The error says what would be right.
@@ -232,7 +250,7 @@ impl Running {
             (text.len() + data.as_ref().map_or(0, String::len), limits.output_bytes_max);
         if bytes > bytes_max {
             let message = format!("the answer has {bytes} bytes; at most {bytes_max}");
-            return fault(Fault::Limit, message);
+            return as_was(Observation::excess(message));
         }
         let json = |what: &str, text: Option<String>| match text {
             None => Ok(None),
@@ -279,8 +297,9 @@ fn run<T>(
     match ran {
         Ok(value) => Ok((value, store.into_data().written())),
         Err(_) if store.data().was_refused_memory() => Err(Stopped::Memory),
-        Err(error) => match error.downcast_ref::<Trap>() {
-            Some(Trap::OutOfFuel) => Err(Stopped::Fuel),
+        Err(error) => match (store.data().excess(), error.downcast_ref::<Trap>()) {
+            (Some(bytes), _) => Err(Stopped::State(bytes)),
+            (_, Some(Trap::OutOfFuel)) => Err(Stopped::Fuel),
             _ => Err(Stopped::Trap(error.root_cause().to_string())),
         },
     }
@@ -290,7 +309,8 @@ impl Stopped {
     /// For the model: the same whenever it happens.
     fn told(self, limits: &Limits) -> Observation {
         match self {
-            Stopped::Trap(message) => Observation::broken(message),
+            state @ Stopped::State(_) => Observation::excess(state.said(limits)),
+            trap @ Stopped::Trap(_) => Observation::broken(trap.said(limits)),
             Stopped::Fuel | Stopped::Memory => Observation::fault(
                 Fault::Limit,
                 format!("the tool {}", self.said(limits)),
@@ -303,6 +323,12 @@ impl Stopped {
             Stopped::Fuel => format!("used up its {} units of fuel", limits.fuel_max),
             Stopped::Memory => {
                 format!("needs more than {} bytes of memory", limits.memory_bytes_max)
+            }
+            Stopped::State(bytes) => {
+                format!("its state has {bytes} bytes; at most {}", limits.files_bytes_max)
+            }
+            Stopped::Trap(message) if message.starts_with(UNKNOWN_IMPORT) => {
+                format!("{message}; {IMPORTS}")
             }
             Stopped::Trap(message) => message,
         }
@@ -319,6 +345,10 @@ impl Tool for Component {
         self.effect
     }
 
+    fn turns(&self) -> Option<&Semaphore> {
+        Some(&self.turns)
+    }
+
     async fn call(
         &self,
         args: &Value,
@@ -328,15 +358,15 @@ impl Tool for Component {
         let state = scratch.get(&self.key).map(Value::to_string);
         let (inputs, files) = (scratch.inputs().to_string(), Arc::clone(&self.files));
         let host = Host::new(Seen { state, inputs, files }, self.effect, limits);
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.expect("it is never closed");
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.expect("it is never closed");
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let engine = self.running.engine.clone();
         let _cancel = Cancel { engine, is_cancelled: Arc::clone(&is_cancelled) };
         let (running, args, limits) =
             (self.running.clone(), args.to_string(), limits.clone());
         let answered = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _place = place;
             running.answer(&args, host, &limits, is_cancelled)
         });
         let answered = answered.await.map_err(|error| ToolError::Engine {

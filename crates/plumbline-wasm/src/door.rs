@@ -9,9 +9,10 @@
 //! ours misreports itself, which it can do by printing as well.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonschema::Validator;
-use plumbline::{Fault, Limits, Observation, Scratch, Tool, cut};
+use plumbline::{Fault, Limits, Observation, Scratch, Tool, ToolError, cut, turn};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -207,9 +208,22 @@ impl Outside {
         if let Some(error) = schema.iter_errors(args).next() {
             return Ok(refusal(id, "invalid_arguments", &error.to_string()));
         }
-        let mut scratch = self.scratch.clone();
-        // This is the guest's own thread, not one of the runtime's.
-        let called = self.runtime.block_on(tool.call(args, &mut scratch, &self.limits));
+        let (tool, args) = (Arc::clone(tool), args.clone());
+        let (mut scratch, limits) = (self.scratch.clone(), self.limits.clone());
+        let (ms_max, wait) =
+            (limits.call_ms_max, Duration::from_millis(limits.call_ms_max));
+        // This is the guest's own thread, which ends with the cell, and with it would end
+        // whatever the tool starts on it.
+        let calling = self.runtime.spawn(async move {
+            let _turn = turn(tool.as_ref()).await;
+            tokio::time::timeout(wait, tool.call(&args, &mut scratch, &limits)).await
+        });
+        let failed =
+            |message| Stop::Tool(ToolError::Engine { tool: name.into(), message });
+        let called = self.runtime.block_on(calling);
+        let called = called.map_err(|error| failed(error.to_string()))?;
+        let called = called
+            .map_err(|_| failed(format!("longer than call_ms_max = {ms_max} ms")))?;
         Ok(match called.map_err(Stop::Tool)? {
             Observation::Output { text, data } => {
                 let value = if data.is_null() { Value::String(text) } else { data };

@@ -85,7 +85,9 @@ struct Sandbox {
     states: States,
     /// Guests that run at once: one a core.
     cores: usize,
-    permits: Arc<Semaphore>,
+    turns: Semaphore,
+    /// A guest that was cancelled holds its place until it has stopped.
+    places: Arc<Semaphore>,
 }
 
 /// One call, as the guest's thread gets it.
@@ -160,7 +162,8 @@ impl Python {
             host_tools,
             states: States::new(STATES_MAX, settings.states_bytes_max),
             cores,
-            permits: Arc::new(Semaphore::new(cores)),
+            turns: Semaphore::new(cores),
+            places: Arc::new(Semaphore::new(cores)),
         };
         Ok(Self { spec, sandbox: Arc::new(sandbox) })
     }
@@ -277,6 +280,14 @@ impl Tool for Python {
         &self.spec
     }
 
+    fn turns(&self) -> Option<&Semaphore> {
+        Some(&self.sandbox.turns)
+    }
+
+    fn forget(&self) {
+        Python::forget(self);
+    }
+
     async fn call(
         &self,
         args: &Value,
@@ -300,8 +311,8 @@ impl Tool for Python {
             runtime: Handle::current(),
             is_cancelled: Arc::clone(&is_cancelled),
         };
-        let permits = Arc::clone(&self.sandbox.permits);
-        let permit = permits.acquire_owned().await.expect("nobody closes it");
+        let places = Arc::clone(&self.sandbox.places);
+        let place = places.acquire_owned().await.expect("nobody closes it");
         let (sender, receiver) = oneshot::channel();
         let sandbox = Arc::clone(&self.sandbox);
         // A thread of its own, for a stack of its own size. It ends with the call.
@@ -313,7 +324,7 @@ impl Tool for Python {
                     // Nobody may wait for it any more.
                     let _ = sender.send(answer);
                 });
-                drop(permit);
+                drop(place);
             });
         spawned.map_err(|error| host_error(&error))?;
         let _cancel = Cancel { sandbox: Arc::clone(&self.sandbox), is_cancelled };

@@ -193,6 +193,13 @@ impl Environment {
     }
 }
 
+impl Drop for Environment {
+    /// A tool may be known to others still; what it keeps running ends here.
+    fn drop(&mut self) {
+        self.equipped.iter().for_each(|equipped| equipped.tool.forget());
+    }
+}
+
 impl Equipped {
     /// What is wrong with these arguments, in words a model can act on; `None` if they fit.
     pub(crate) fn misfit(&self, args: &Value) -> Option<String> {

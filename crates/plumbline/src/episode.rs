@@ -10,7 +10,12 @@ use crate::environment::Equipped;
 use crate::{
     Action, Boundary, Budget, CallCache, Effect, Ending, Environment, Fault, Limits,
     Meter, Observation, Proposal, Scratch, Step, ToolCall, ToolError, ToolSpec, cut,
+    turn,
 };
+
+/// How deep arguments and data may be nested. A line of the record wraps them, and whoever
+/// reads it goes 128 deep.
+const DEPTH_MAX: usize = 64;
 
 /// The state of one trajectory. Cloning forks it.
 #[derive(Clone)]
@@ -112,6 +117,14 @@ impl<'e> Episode<'e> {
             proposal.action =
                 Action::Malformed { reason: too_long(&proposal.text, limits) };
         }
+        let deep = |call: &&ToolCall| is_deeper(&call.args, DEPTH_MAX);
+        if let Some(call) = proposal.action.calls().iter().find(deep) {
+            let reason = format!(
+                "the arguments of {} are nested more than {DEPTH_MAX} deep",
+                shown(&call.tool)
+            );
+            proposal.action = Action::Malformed { reason };
+        }
         let (observations, malformed) = match &proposal.action {
             Action::Malformed { reason } => {
                 (vec![Observation::fault(Fault::Malformed, reason)], true)
@@ -208,6 +221,7 @@ impl<'e> Episode<'e> {
     ) -> Result<Observation, ActError> {
         let limits = self.environment.limits();
         let mut scratch = self.scratch.clone();
+        let _turn = turn(equipped.tool.as_ref()).await;
         let answer = equipped.tool.call(&call.args, &mut scratch, limits);
         let wait = Duration::from_millis(limits.call_ms_max);
         let ms_max = limits.call_ms_max;
@@ -225,6 +239,10 @@ impl<'e> Episode<'e> {
             }
             Err(_) => return Err(ActError::Clock { tool: call.tool.clone(), ms_max }),
         };
+        if is_deeper(observation.data(), DEPTH_MAX) {
+            let message = format!("its data is nested more than {DEPTH_MAX} deep");
+            return Ok(Observation::broken(message));
+        }
         if equipped.tool.effect() == Effect::Stateful {
             self.scratch = scratch;
         } else {
@@ -244,6 +262,18 @@ impl<'e> Episode<'e> {
     }
 }
 
+/// Whether arrays and objects lie more than so many deep in each other.
+fn is_deeper(value: &Value, depth_max: usize) -> bool {
+    let Some(left) = depth_max.checked_sub(1) else {
+        return value.is_array() || value.is_object();
+    };
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, left)),
+        Value::Object(members) => members.values().any(|member| is_deeper(member, left)),
+        _ => false,
+    }
+}
+
 fn too_long(text: &str, limits: &Limits) -> String {
     let (bytes, bytes_max) = (text.len(), limits.message_bytes_max);
     format!("the message has {bytes} bytes; at most {bytes_max} are read: write less")
@@ -251,6 +281,116 @@ fn too_long(text: &str, limits: &Limits) -> String {
 
 fn unknown_tool(name: &str, specs: &[ToolSpec]) -> String {
     let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-    let name: String = name.chars().take(80).collect();
-    format!("there is no tool called {name:?}; there are: {}", names.join(", "))
+    format!("there is no tool called {}; there are: {}", shown(name), names.join(", "))
+}
+
+/// A tool's name as a model wrote it.
+fn shown(name: &str) -> String {
+    format!("{:?}", name.chars().take(80).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use serde_json::json;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::protocol::Protocol;
+    use crate::{Digest, EnvironmentParts, Tool};
+
+    /// Whether it was told to end what it keeps running.
+    static FORGOTTEN: AtomicBool = AtomicBool::new(false);
+
+    /// Takes its time, one call at a time, and nests its data as deep as it is asked to.
+    struct Nest {
+        spec: ToolSpec,
+        turns: Semaphore,
+    }
+
+    #[async_trait::async_trait]
+    impl Tool for Nest {
+        fn spec(&self) -> &ToolSpec {
+            &self.spec
+        }
+
+        fn turns(&self) -> Option<&Semaphore> {
+            Some(&self.turns)
+        }
+
+        fn forget(&self) {
+            FORGOTTEN.store(true, Ordering::Relaxed);
+        }
+
+        async fn call(
+            &self,
+            args: &Value,
+            scratch: &mut Scratch,
+            _: &Limits,
+        ) -> Result<Observation, ToolError> {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            scratch.set("nest", json!(1));
+            let deep = args["deep"].as_u64().unwrap_or(0);
+            Ok(Observation::Output { text: String::new(), data: nested(deep) })
+        }
+    }
+
+    fn nested(deep: u64) -> Value {
+        (0..deep).fold(Value::Null, |value, _| json!([value]))
+    }
+
+    fn environment() -> Environment {
+        let spec = ToolSpec {
+            name: "nest".into(),
+            description: "d".into(),
+            parameters: json!({ "type": "object" }),
+            pinned: Digest::of(b""),
+        };
+        Environment::new(EnvironmentParts {
+            name: "e".into(),
+            prompt: String::new(),
+            protocol: Protocol::Hermes,
+            thought_chars_max: 0,
+            limits: Limits { call_ms_max: 450, ..Limits::default() },
+            tools: vec![std::sync::Arc::new(Nest { spec, turns: Semaphore::new(1) })],
+        })
+        .expect("an environment")
+    }
+
+    async fn observed(environment: &Environment, args: Value) -> (Observation, Digest) {
+        let mut episode = Episode::new(environment, &Value::Null, None);
+        let call = ToolCall { id: "call_0".into(), tool: "nest".into(), args };
+        let action = Action::Calls { calls: vec![call] };
+        let proposal =
+            Proposal { text: "".into(), action, seed: 0, tokens: None, elided: vec![] };
+        let step = episode.act(proposal).await.expect("it is taken");
+        // What was recorded can be read again, two levels of a line around it.
+        let line = json!({ "line": step }).to_string();
+        serde_json::from_str::<Value>(&line).expect("it is not too deep");
+        (step.observations[0].clone(), step.scratch)
+    }
+
+    #[tokio::test]
+    async fn what_is_nested_too_deep_never_reaches_the_record() {
+        let environment = environment();
+        let empty = Scratch::default().digest();
+        let (fine, state) = observed(&environment, json!({ "deep": 64 })).await;
+        assert_eq!((fine.as_fault(), state == empty), (None, false));
+        let (broken, state) = observed(&environment, json!({ "deep": 65 })).await;
+        assert!(broken.is_broken() && state == empty, "{broken:?}");
+        let (fault, _) = observed(&environment, nested(65)).await;
+        assert_eq!(fault.as_fault(), Some(Fault::Malformed), "{fault:?}");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_turn_does_not_run_out_of_time() {
+        let environment = environment();
+        let calls = (0..4).map(|_| observed(&environment, json!({})));
+        for (observation, _) in futures::future::join_all(calls).await {
+            assert_eq!(observation.as_fault(), None);
+        }
+        drop(environment);
+        assert!(FORGOTTEN.load(Ordering::Relaxed), "nothing of it outlives its world");
+    }
 }

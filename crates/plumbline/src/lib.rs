@@ -163,7 +163,7 @@ pub use scratch::Scratch;
 pub use step::{Fault, Observation, Proposal, Step, Tokens};
 pub use summary::{Endings, Estimate, Estimates, Summary, Tally};
 pub use task::{Gold, Task, TaskId};
-pub use tool::{Effect, Tool, ToolError, ToolSpec};
+pub use tool::{Effect, Tool, ToolError, ToolSpec, turn};
 pub use tree::{Boundary, Budget, Ending, Node, NodeId, Tree, TreeError};
 pub use verdict::{Cost, Evidence, Sight, Verdict, VerifierId};
 pub use verifier::{Seen, Verifier, VerifierError, label};

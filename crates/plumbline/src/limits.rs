@@ -39,7 +39,7 @@ pub struct Limits {
     pub nodes_max: u64,
     /// Simplex iterations of the solver in one call.
     pub iterations_max: u64,
-    /// Wall clock of one tool call.
+    /// Wall clock of one tool call, from when the tool has time for it.
     pub call_ms_max: u64,
     /// Wall clock of one episode.
     pub episode_ms_max: u64,

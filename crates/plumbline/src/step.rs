@@ -9,6 +9,8 @@ use crate::{Action, Digest};
 
 /// What the messages of guests that broke begin with.
 const BROKEN: &str = "the tool broke: ";
+/// What the messages of guests that say or keep too much begin with.
+const EXCESS: &str = "too large: ";
 
 /// One assistant message, as a [policy](crate::Policy) proposed it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,6 +100,16 @@ impl Observation {
     /// Whether a guest broke over the call, rather than to say that it failed.
     pub fn is_broken(&self) -> bool {
         self.as_fault() == Some(Fault::Trap) && self.text().starts_with(BROKEN)
+    }
+
+    /// What a guest came to whose answer or state is beyond its bound.
+    pub fn excess(message: impl fmt::Display) -> Self {
+        Self::fault(Fault::Limit, format!("{EXCESS}{message}"))
+    }
+
+    /// Whether a guest said or kept too much.
+    pub fn is_excess(&self) -> bool {
+        self.as_fault() == Some(Fault::Limit) && self.text().starts_with(EXCESS)
     }
 
     /// What the model reads.

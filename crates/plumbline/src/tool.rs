@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{Digest, Limits, Observation, Scratch};
 
@@ -48,6 +49,16 @@ pub trait Tool: Send + Sync {
         Effect::Stateful
     }
 
+    /// Permits for calls that are answered at once, where there is a bound. Whoever calls holds
+    /// one ([`turn`]); the wait for it is no part of the call's time.
+    fn turns(&self) -> Option<&Semaphore> {
+        None
+    }
+
+    /// Gives up whatever it keeps running between calls: the next one is answered from a fresh
+    /// start, which makes no difference but time.
+    fn forget(&self) {}
+
     /// Answers one call. The arguments fit the spec's schema: the episode has checked. What
     /// the model got wrong in spite of that is an `Ok` with an [`Observation::Fault`]; an
     /// `Err` aborts the branch. Dropping the future cancels the call.
@@ -57,6 +68,11 @@ pub trait Tool: Send + Sync {
         scratch: &mut Scratch,
         limits: &Limits,
     ) -> Result<Observation, ToolError>;
+}
+
+/// Waits until a tool has time for a call.
+pub async fn turn(tool: &dyn Tool) -> Option<SemaphorePermit<'_>> {
+    Some(tool.turns()?.acquire().await.expect("nobody closes it"))
 }
 
 /// A failure of the tool itself, which ends the branch: never the model's doing.

@@ -45,6 +45,7 @@ pub(crate) struct Host {
     memory_bytes: usize,
     memory_bytes_max: usize,
     is_refused: bool,
+    excess: Option<usize>,
 }
 
 impl Host {
@@ -58,6 +59,7 @@ impl Host {
             memory_bytes: 0,
             memory_bytes_max: limits.memory_bytes_max,
             is_refused: false,
+            excess: None,
         }
     }
 
@@ -68,6 +70,11 @@ impl Host {
 
     pub(crate) fn was_refused_memory(&self) -> bool {
         self.is_refused
+    }
+
+    /// How large a state it set that is too large.
+    pub(crate) fn excess(&self) -> Option<usize> {
+        self.excess
     }
 }
 
@@ -84,7 +91,8 @@ impl scratch::Host for Host {
         }
         let (bytes, bytes_max) = (value.len(), self.state_bytes_max);
         if bytes > bytes_max {
-            return Err(format_err!("its state has {bytes} bytes; at most {bytes_max}"));
+            self.excess = Some(bytes);
+            return Err(format_err!("its state is too large"));
         }
         (self.seen.state, self.is_written) = (Some(value), true);
         Ok(())

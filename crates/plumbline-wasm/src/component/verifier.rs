@@ -29,7 +29,8 @@ pub struct ComponentVerifier {
     engine: Engine,
     ready: VerifierPre<Host>,
     limits: Limits,
-    permits: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 impl Components {
@@ -69,8 +70,9 @@ impl Components {
         let guest = Introduction::parse(said.as_bytes())
             .and_then(|introduction| Guest::new(&introduction, name, digest))
             .map_err(refused)?;
-        let (engine, permits) = (self.engine.clone(), Arc::clone(&self.permits));
-        Ok(ComponentVerifier { guest, engine, ready, limits: limits.clone(), permits })
+        let (engine, limits) = (self.engine.clone(), limits.clone());
+        let (turns, places) = (Arc::clone(&self.turns), Arc::clone(&self.places));
+        Ok(ComponentVerifier { guest, engine, ready, limits, turns, places })
     }
 }
 
@@ -83,15 +85,15 @@ fn host(limits: &Limits) -> Host {
 impl ComponentVerifier {
     /// Has a fresh instance answer, on a thread that may block.
     async fn answer(&self, question: String) -> Result<String, String> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.expect("it is never closed");
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.expect("it is never closed");
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let engine = self.engine.clone();
         let _cancel =
             Cancel { engine: engine.clone(), is_cancelled: Arc::clone(&is_cancelled) };
         let (ready, limits) = (self.ready.clone(), self.limits.clone());
         let answered = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _place = place;
             let ran = run(&engine, host(&limits), &limits, is_cancelled, |store| {
                 ready.instantiate(&mut *store)?.call_judge(store, &question)
             });
@@ -124,6 +126,7 @@ impl Verifier for ComponentVerifier {
         nodes: &[NodeId],
         seen: plumbline::Seen<'_>,
     ) -> Result<Vec<Verdict>, VerifierError> {
+        let _turn = self.turns.acquire().await.expect("nobody closes it");
         let asked = self.answer(self.guest.question(tree, nodes, seen));
         let ms_max = self.limits.call_ms_max;
         let answered = tokio::time::timeout(Duration::from_millis(ms_max), asked).await;

@@ -203,8 +203,9 @@ fn text(words: &Map<String, Value>, chance: &mut ChaCha8Rng) -> Value {
 
 fn integer(words: &Map<String, Value>, chance: &mut ChaCha8Rng) -> i64 {
     let bound = |word: &str| words.get(word).and_then(Value::as_i64);
-    let least = bound("minimum").or_else(|| Some(bound("exclusiveMinimum")? + 1));
-    let most = bound("maximum").or_else(|| Some(bound("exclusiveMaximum")? - 1));
+    let over = || Some(bound("exclusiveMinimum")?.saturating_add(1));
+    let under = || Some(bound("exclusiveMaximum")?.saturating_sub(1));
+    let (least, most) = (bound("minimum").or_else(over), bound("maximum").or_else(under));
     let least =
         least.unwrap_or_else(|| most.map_or(-1000, |most| most.saturating_sub(1000)));
     let most = most.unwrap_or_else(|| least.saturating_add(1000)).max(least);
