@@ -67,6 +67,22 @@ fn ran(world: &World, args: &Value) -> Vec<Value> {
 }
 
 #[test]
+fn one_byte_of_a_component_shows_at_the_step_where_it_matters() {
+    let world = world(text::counter(), "effect = \"stateful\"");
+    let seen = ran(&world, &json!({ "n": 1 }));
+    assert_eq!(seen.iter().map(|it| &it["text"]).collect::<Vec<_>>(), ["1", "2"]);
+    let one = wat::parse_str(text::counter()).expect("a component");
+    let by_two =
+        text::counter().replace("(i32.add (i32.const 1)", "(i32.add (i32.const 2)");
+    let two = wat::parse_str(by_two).expect("a component");
+    let changed = one.iter().zip(&two).filter(|(one, two)| one != two).count();
+    assert_eq!((changed, one.len()), (1, two.len()), "one byte");
+    std::fs::write(world.path("plugged/count.wasm"), two).expect("a file");
+    // The first call does not come to it, the second does.
+    world.fails(&["replay", "run"], 1, &["step 1", "observation", "\"2\"", "\"3\""]);
+}
+
+#[test]
 fn a_component_has_clock_and_chance_only_where_they_are_granted() {
     for (interface, function, grant) in [
         ("wasi:clocks/monotonic-clock", "now", "clock"),
