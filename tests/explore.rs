@@ -87,7 +87,8 @@ fn every_method_judges_one_tree_and_takes_up_what_the_others_sampled() {
         ("agentprocessbench", "groundedprm"),
     ] {
         let out = format!("out/{format}-{method}");
-        let args = ["--verifier", method, "--format", format, "--out", &out];
+        let view = ["--verifier", method, "--view", "strict-local"];
+        let args = [&view[..], &["--format", format, "--out", &out]].concat();
         world.ok(&[&["export", "runs/x"][..], &args].concat());
     }
 }

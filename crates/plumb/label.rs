@@ -59,8 +59,14 @@ pub(crate) async fn label(args: &LabelArgs, json: bool) -> Result<()> {
         // What it did judge is recorded, and the others owe it nothing.
         failures.extend(done.await.err());
     }
-    let verdicts = by_task(judged(&args.run, &tasks)?);
-    print(&recording, &tasks, &verdicts, &verifiers, view, json);
+    match judged(&args.run, &tasks) {
+        Ok(judged) => {
+            print(&recording, &tasks, &by_task(judged), &verifiers, view, json);
+        }
+        // Why one could not judge says more than that its verdicts cannot be read.
+        Err(error) if failures.is_empty() => return Err(error),
+        Err(_) => {}
+    }
     Failure::all(failures)
 }
 
