@@ -123,7 +123,7 @@ fn print(name: &str, effect: Effect, found: &Conformance, environment: &str) {
             println!(
                 "            by what it went through before: a fresh start of it does"
             );
-            println!("            not show it in these calls");
+            println!("            show it in these calls");
         }
         for attempt in calls {
             let shown = match reproduces {

@@ -34,7 +34,8 @@ pub struct Reworded {
 }
 
 /// Asks the policy again for every message of a tree, one at a time; for those that
-/// it never gave, which a method put there, it is not. Prefixes are those of the record, so that one message that comes out otherwise does not change what is asked
+/// it never gave, which a method put there, it is not. Prefixes are those of the record, so that
+/// one message that comes out otherwise does not change what is asked
 /// after it. No tool is called. `seed` is the run's: a step that had to answer is known by it.
 ///
 /// A difference is no fault of the record's: an endpoint may serve another model under the
