@@ -167,6 +167,18 @@ fn what_is_printed_shows_the_breach_when_it_is_pasted() {
 }
 
 #[test]
+fn what_no_command_shows_is_printed_as_calls() {
+    // Only one that has answered more than any command makes it.
+    let body = r#"i=0; while read -r line; do i=$((i+1)); text=new
+        [ $i -gt 18 ] && text=tired; echo "{\"text\": \"$text\"}"; done"#;
+    let world = world("tired", "pure", body);
+    let said = world.plumb(&["tool", "check", "plugged"]).stdout;
+    assert!(said.contains("BROKEN    determinism") && said.contains("a while later"));
+    assert!(said.contains("a fresh start of it does") && said.contains(r#"{"args":{"#));
+    assert!(!said.contains("plumb tool call"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_tried_is_said_and_is_no_breach() {
     let answers = r#"while read -r line; do echo '{"text": "x"}'; done"#;
     let refuses =
