@@ -102,6 +102,17 @@ impl Policy for Walk {
         };
         Ok(seeds.iter().map(proposal).collect())
     }
+
+    /// The same for every word, the less the more steps there were: another text each time.
+    async fn score(
+        &self,
+        prompt: &Prompt<'_>,
+        texts: &[&str],
+    ) -> Result<Vec<Vec<f32>>, PolicyError> {
+        let each = -0.5 - prompt.turns.len() as f32;
+        let score = |text: &&str| text.split_whitespace().map(|_| each).collect();
+        Ok(texts.iter().map(score).collect())
+    }
 }
 
 /// A search that finds the gold document if the step is good; or a program that adds up the
@@ -271,7 +282,8 @@ impl World {
             retries: 0,
         };
         let known = (&self.task, &self.gold);
-        let others = Others { checks: &self.checks, reference: None };
+        let reference = Some(&self.policy as &dyn Policy);
+        let others = Others { checks: &self.checks, reference };
         block_on(method.explore(&ground, known, tree, others, &settings))
             .expect("nothing fails in this world")
     }
