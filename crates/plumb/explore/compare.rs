@@ -21,6 +21,9 @@ const REFERENCE: View = View::StrictLocal;
 #[derive(Debug, Serialize)]
 struct Row {
     method: &'static str,
+    /// Whether it asks verifiers about steps itself, the reference's by default: then agreement
+    /// with them says little.
+    asks_verifiers: bool,
     /// Steps it labels.
     labels: u64,
     /// Those that the reference labels too.
@@ -142,6 +145,7 @@ impl Compared<'_> {
         let correct = per(same, steps).map(|share| share * made as f64);
         Row {
             method: report.method,
+            asks_verifiers: Method::find(report.method).is_some_and(|it| it.checks),
             labels: made,
             rated: steps,
             accuracy: agreement.as_ref().map(|agreement| agreement.step_accuracy),
@@ -221,6 +225,14 @@ fn print(comparison: &Comparison<'_>, json: bool) -> Result<()> {
             number(row.tokens_per_label, 0),
             number(row.tokens_per_correct_label, 0),
             number(row.calls_per_label, 1),
+        );
+    }
+    let asking = comparison.comparison.iter().filter(|row| row.asks_verifiers);
+    let asking: Vec<&str> = asking.map(|row| row.method).collect();
+    if !asking.is_empty() {
+        println!(
+            "{} asked verifiers itself: where they are these, agreement says little",
+            asking.join(", ")
         );
     }
     println!();
