@@ -311,7 +311,8 @@ fn children(model: &str, threads: u32) -> Result<()> {
     let mut plain = Plain::new(&plain_model, threads.cast_signed())?;
     let (mut best, mut evaluated) = (0.0f64, 0.0f64);
     for round in 0..ROUNDS {
-        let llama = load(model, threads, false)?;
+        // The grammar wants 320 characters: every message is as long as those beside it.
+        let llama = load(model, threads, true)?;
         let (tools, question) = (tools(320, 400), "Write all numbers to 500 in words.");
         let prompt = Prompt {
             system: &system(round, &tools),
