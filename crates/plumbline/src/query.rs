@@ -35,7 +35,9 @@ pub(crate) struct Query {
 pub(crate) struct Part {
     /// What people call it: `CTE per_member`, `subquery 1`.
     pub(crate) name: String,
-    /// Counts the rows of the part.
+    /// Gives the rows of the part.
+    pub(crate) rows: String,
+    /// Counts them.
     pub(crate) count: String,
 }
 
@@ -133,8 +135,9 @@ impl Query {
             let mut until = with.clone();
             until.cte_tables.truncate(index + 1);
             let name = &with.cte_tables[index].alias.name;
+            let rows = format!("{until} SELECT * FROM {name}");
             let count = format!("{until} SELECT count(*) AS n FROM {name}");
-            Part { name: format!("CTE {}", name.value), count }
+            Part { name: format!("CTE {}", name.value), rows, count }
         };
         (0..with.cte_tables.len()).map(part).collect()
     }
@@ -159,6 +162,7 @@ impl Query {
         }
         let part = |(index, text): (usize, &String)| Part {
             name: format!("subquery {}", index + 1),
+            rows: format!("{with}{text}"),
             count: format!("{with}SELECT count(*) AS n FROM ({text})"),
         };
         texts.iter().enumerate().map(part).collect()

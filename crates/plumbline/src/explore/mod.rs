@@ -40,6 +40,7 @@ mod ppr;
 mod prl;
 mod prlcoder;
 mod prorag;
+mod reward_sql;
 mod sim_rag;
 mod slate;
 mod spare;
@@ -85,6 +86,7 @@ pub const METHODS: &[Method] = &[
     ppr::METHOD,
     steporlm::METHOD,
     prlcoder::METHOD,
+    reward_sql::METHOD,
     cascade::METHOD,
     best_of_n::METHOD,
     weighted_vote::METHOD,

@@ -13,9 +13,9 @@ use crate::mutants::call;
 use crate::protocol::Protocol;
 use crate::scale::Rollouts;
 use crate::{
-    Action, Environment, EnvironmentParts, Evidence, Limits, NodeId, Observation, Policy,
-    PolicyError, PolicyId, Prompt, Proposal, Scratch, Seen, StepLabel, TaskId, Tokens,
-    Tool, ToolError, ToolSpec, Verifier, VerifierError, Zero, regenerate, replay,
+    Action, Environment, EnvironmentParts, Evidence, Fault, Limits, NodeId, Observation,
+    Policy, PolicyError, PolicyId, Prompt, Proposal, Scratch, Seen, StepLabel, TaskId,
+    Tokens, Tool, ToolError, ToolSpec, Verifier, VerifierError, Zero, regenerate, replay,
 };
 use StepLabel::{Bad, Good, Neutral};
 
@@ -116,7 +116,7 @@ impl Policy for Walk {
 }
 
 /// A search that finds the gold document if the step is good; or a program that adds up the
-/// numbers in its text.
+/// numbers in its text; or a database without tables.
 struct Toy(ToolSpec);
 
 impl Toy {
@@ -144,6 +144,15 @@ impl Tool for Toy {
         _scratch: &mut Scratch,
         _limits: &Limits,
     ) -> Result<Observation, ToolError> {
+        if let Some(query) = args["query"].as_str() {
+            return Ok(match query.contains(" missing") {
+                true => Observation::fault(Fault::BadArgs, "no such table: missing"),
+                false => Observation::Output {
+                    text: "1 row".into(),
+                    data: json!({ "rows": [[1]] }),
+                },
+            });
+        }
         let data = match args["code"].as_str() {
             Some(code) => {
                 let numbers = code.split(|c: char| !c.is_ascii_digit());
@@ -230,7 +239,7 @@ impl World {
             protocol: Protocol::Hermes,
             thought_chars_max: 0,
             limits: Limits { steps_max: 10, ..Limits::default() },
-            tools: vec![Toy::called("look"), Toy::called("python")],
+            tools: vec![Toy::called("look"), Toy::called("python"), Toy::called("sql")],
         });
         let policy = Walk {
             id: PolicyId("walk".into()),
@@ -399,8 +408,9 @@ fn a_method_run_again_samples_nothing_and_says_the_same() {
         assert_eq!(first, second, "{}", method.name);
         assert_eq!((free.sampled.fresh, free.rollouts.fresh), (0, 0), "{}", method.name);
         assert_eq!(free.sampled.total(), ledger.sampled.total(), "{}", method.name);
-        // This world has no statement to change.
-        assert_eq!(first.is_empty(), method.name == "prlcoder", "{}", method.name);
+        // This world has no statement to change, and no query.
+        let judges_none = matches!(method.name, "prlcoder" | "reward-sql");
+        assert_eq!(first.is_empty(), judges_none, "{}", method.name);
         tree = again;
     }
     block_on(replay(&world.environment, &world.task, &tree))
@@ -602,4 +612,47 @@ fn a_changed_statement_that_fails_is_bad() {
     let (_, verdicts, _) = world.run("prlcoder", world.tree(), 1, given);
     assert_eq!(verdicts.len(), 1);
     assert_eq!(verdicts[0].value["tested"], false);
+}
+
+#[test]
+fn a_query_is_told_anew_as_a_chain_of_ctes() {
+    let answer = |sql: &str| Action::Answer { text: sql.into() };
+    let chain = |tail: &str| format!("WITH a AS (SELECT 1), b AS (SELECT 2 FROM {tail}");
+    // Behind a CTE this policy answers right with chance 0.4, whatever the query was.
+    let mut world = World::new(1.0, 0.4);
+    (world.policy.steps, world.policy.needed) = (0, 9);
+    world.policy.script = vec![answer(&chain("a) SELECT * FROM b"))];
+    let run = |world: &World, k| world.run("reward-sql", world.tree(), 1, rollouts(k));
+    let (tree, verdicts, _) = run(&world, 32);
+    let [a, b, end] = verdicts.as_slice() else { panic!("{verdicts:?}") };
+    for (cte, name, sql) in [
+        (a, "CTE a", "WITH a AS (SELECT 1) SELECT * FROM a".to_owned()),
+        (b, "CTE b", chain("a) SELECT * FROM b")),
+    ] {
+        let step = &tree.get(cte.node).expect("it is judged").step;
+        assert_eq!(step.proposal.action.calls()[0].args["query"], sql);
+        assert_eq!((&cte.value["cte"], &cte.value["rows"]), (&json!(name), &json!(1)));
+        let (low, high) = counted(cte).interval();
+        assert!((low..=high).contains(&0.4), "{name}: {low} to {high}");
+        assert_eq!(cte.label, Some(Good));
+    }
+    assert_eq!((end.label, &end.value["ctes"]), (Some(Bad), &json!(2)));
+    assert_eq!(tree.path(end.node).len(), 3, "two CTEs and the answer");
+    // Nothing comes to the right answer from behind a CTE: both are bad.
+    world.policy.r = 0.0;
+    let labels = |world: &World| -> Vec<Option<StepLabel>> {
+        run(world, 4).1.iter().map(|verdict| verdict.label).collect()
+    };
+    assert_eq!(labels(&world), [Some(Bad), Some(Bad), Some(Bad)]);
+    // One that cannot be executed is the last that is judged, and nothing goes on from it.
+    world.policy.r = 1.0;
+    world.policy.script = vec![answer(&chain("missing) SELECT * FROM b"))];
+    assert_eq!(labels(&world), [Some(Good), Some(Bad)]);
+    assert_eq!(run(&world, 4).2.rollouts.total(), 1 + 4);
+    // A query without CTEs is its own only step; what is no query is not judged.
+    world.gold = Gold(json!({ "answer": "SELECT 1" }));
+    world.policy.script = vec![answer("SELECT 1")];
+    assert_eq!(labels(&world), [Some(Good)]);
+    world.policy.script = vec![answer("a fox")];
+    assert_eq!(labels(&world), []);
 }
