@@ -166,5 +166,5 @@ pub use task::{Gold, Task, TaskId};
 pub use tool::{Effect, Tool, ToolError, ToolSpec, turn};
 pub use tree::{Boundary, Budget, Ending, Node, NodeId, Tree, TreeError};
 pub use verdict::{Cost, Evidence, Sight, Verdict, VerifierId};
-pub use verifier::{Seen, Verifier, VerifierError, label};
+pub use verifier::{Effort, Seen, Verifier, VerifierError, label};
 pub use view::{Labelled, LeakError, View, ViewError};

@@ -13,6 +13,17 @@ pub struct Seen<'a> {
     pub gold: Option<&'a Gold>,
 }
 
+/// What a verdict takes. Whoever may stop at an answer asks in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effort {
+    /// Reading what is recorded, or executing calls.
+    Check,
+    /// A model of people's labels, which is sure to a degree and costs next to nothing.
+    Estimate,
+    /// Tokens of a policy that is asked for its opinion.
+    Opinion,
+}
+
 /// Something that judges steps.
 ///
 /// Verifiers judge nodes, not trajectories: a shared node gets one verdict. One that
@@ -24,6 +35,11 @@ pub trait Verifier: Send + Sync {
 
     /// What it must be shown. Whatever it does not name here it is not given.
     fn sight(&self) -> Sight;
+
+    /// What a verdict of it takes.
+    fn effort(&self) -> Effort {
+        Effort::Check
+    }
 
     /// At most one verdict for each node asked about; silence is abstention.
     async fn judge(

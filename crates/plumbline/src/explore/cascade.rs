@@ -1,27 +1,30 @@
-//! Cascade: rollouts only for the steps that the checks leave open.
+//! Cascade: the cheap stages first, the next one only for the steps they leave open.
 //!
 //! Ours. The checks cost next to nothing and decide many steps; where they abstain, or say that
-//! they do not know, completions from before and after the step do: good if the lower 90 % bound
-//! of the chance after it is at least epsilon of the chance before, bad if the upper bound is
-//! below that, else it stays unknown (GenPRM's relative progress and its epsilon, 0.8, with an
-//! interval: see [`from_rollouts`]). Eight completions that all succeed have a lower bound of
-//! 0.75, so that a good step stays unknown where success was nearly sure before; 11 and more
-//! can tell. The value says which stage decided, how many steps each
-//! stage has decided so far, this one included, and what has been spent on the task by then;
-//! the last verdict of a task has its totals.
+//! they do not know, a model of people's labels is asked (`fusion-online` and its like), then a
+//! judge, each if there is one among the verifiers (see [`Effort`]). What none of them decides
+//! completions from before and after the step do: good
+//! if the lower 90 % bound of the chance after it is at least epsilon of the chance before, bad
+//! if the upper bound is below that, else it stays unknown (GenPRM's relative progress and its
+//! epsilon, 0.8, with an interval: see [`from_rollouts`]). Eight completions that all succeed
+//! have a lower bound of 0.75, so that a good step stays unknown where success was nearly sure
+//! before; 11 and more can tell. The value says which stage decided, how many steps each stage
+//! has decided so far, this one included, and what has been spent on the task by then; the last
+//! verdict of a task has its totals.
 
 use futures::FutureExt;
+use serde::Serialize;
 use serde_json::json;
 
 use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Place};
 use crate::scale::{EPSILON, Reading, Rollouts, from_rollouts};
-use crate::{Evidence, StepLabel, Zero};
+use crate::{Effort, Evidence, NodeId, StepLabel, Zero};
 
 pub(super) const METHOD: Method = Method {
     name: "cascade",
-    version: 1,
+    version: 2,
     paper: "ours, with the relative progress of GenPRM: Scaling Test-Time Compute of Process Reward Models via Generative Reasoning",
-    summary: "checks first, rollouts where they do not decide",
+    summary: "checks first, then fusion and judge, rollouts where none decides",
     constants: Constants {
         rollouts: Some(8),
         threshold: Some(EPSILON),
@@ -39,7 +42,7 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     for trajectory in explorer.trajectories().await? {
         let mut at: Place = None;
         for step in trajectory {
-            let mut reading = explorer.checked(step).await?;
+            let (mut stage, mut reading) = told(explorer, step).await?;
             let mut rollouts = None;
             if is_open(reading) {
                 let before = explorer.chance(at, settings.rollouts()).await?;
@@ -49,8 +52,9 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
                     false => from_rollouts(before, after, settings.threshold()),
                 };
                 rollouts = Some((before, after));
+                stage = if is_open(reading) { Stage::None } else { Stage::Rollouts };
             }
-            let stage = decided.add(reading, rollouts.is_some());
+            decided.add(stage);
             let spent = explorer.ledger();
             let spent = (spent.sampled.total(), spent.calls.total());
             explorer.judge(step, judged(reading, stage, rollouts, decided, spent));
@@ -58,6 +62,26 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
         }
     }
     Ok(())
+}
+
+/// What the first of the verifiers' stages says that decides; what the last one says if none
+/// does.
+async fn told(
+    explorer: &mut Explorer<'_>,
+    step: NodeId,
+) -> Result<(Stage, Reading), ExploreError> {
+    let mut reading = Reading::ABSTENTION;
+    for (stage, effort) in [
+        (Stage::Checks, Effort::Check),
+        (Stage::Fusion, Effort::Estimate),
+        (Stage::Judge, Effort::Opinion),
+    ] {
+        reading = explorer.checked_by(effort, step).await?;
+        if !is_open(reading) {
+            return Ok((stage, reading));
+        }
+    }
+    Ok((Stage::None, reading))
 }
 
 /// An end needs no interval: how it ended is known. A wrong one after nothing but wrong
@@ -77,41 +101,56 @@ fn is_open(reading: Reading) -> bool {
     reading.label.is_none() || (reading.label, reading.zero) == unknown
 }
 
+/// What decides a step, the cheapest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Stage {
+    Checks,
+    Fusion,
+    Judge,
+    Rollouts,
+    None,
+}
+
 /// How many steps each stage has decided.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 struct Decided {
     checks: u32,
+    fusion: u32,
+    judge: u32,
     rollouts: u32,
     none: u32,
 }
 
 impl Decided {
-    /// Counts a step, and says what the stage is called that decided it.
-    fn add(&mut self, reading: Reading, escalated: bool) -> &'static str {
-        let (count, stage) = match (is_open(reading), escalated) {
-            (true, _) => (&mut self.none, "none"),
-            (false, true) => (&mut self.rollouts, "rollouts"),
-            (false, false) => (&mut self.checks, "checks"),
-        };
-        *count += 1;
-        stage
+    fn add(&mut self, stage: Stage) {
+        *match stage {
+            Stage::Checks => &mut self.checks,
+            Stage::Fusion => &mut self.fusion,
+            Stage::Judge => &mut self.judge,
+            Stage::Rollouts => &mut self.rollouts,
+            Stage::None => &mut self.none,
+        } += 1;
     }
 }
 
 fn judged(
     reading: Reading,
-    stage: &str,
+    stage: Stage,
     rollouts: Option<(Rollouts, Rollouts)>,
     decided: Decided,
     (tokens, calls): (u64, u64),
 ) -> Judged {
-    let Decided { checks, rollouts: by_rollouts, none } = decided;
-    let reason = match rollouts {
-        None => "the checks decide".to_owned(),
-        Some((before, after)) => format!(
+    let reason = match (rollouts, stage) {
+        (Some((before, after)), _) => format!(
             "of completions {} of {} are right before the step and {} of {} after it",
             before.succeeded, before.sampled, after.succeeded, after.sampled
         ),
+        (None, Stage::Fusion) => "the checks do not decide, and fusion does".to_owned(),
+        (None, Stage::Judge) => {
+            "neither checks nor fusion decide; a judge does".to_owned()
+        }
+        (None, _) => "the checks decide".to_owned(),
     };
     let evidence = rollouts.map(|(_, Rollouts { sampled, succeeded })| {
         Evidence::Rollouts { sampled, succeeded }
@@ -119,7 +158,7 @@ fn judged(
     Judged {
         value: json!({
             "stage": stage,
-            "decided": { "checks": checks, "rollouts": by_rollouts, "none": none },
+            "decided": decided,
             "spent": { "tokens": tokens, "calls": calls },
         }),
         reading,
@@ -139,15 +178,18 @@ mod tests {
             (Reading::zero(Zero::Neutral), Reading::zero(Zero::Unknown));
         assert!(!is_open(good) && !is_open(neutral));
         assert!(is_open(unknown) && is_open(Reading::ABSTENTION));
-        let mut decided = Decided::default();
-        assert_eq!(decided.add(good, false), "checks");
-        assert_eq!(decided.add(neutral, false), "checks");
         let of = |succeeded| Rollouts { sampled: 8, succeeded };
         // The upper bound of 0 of 8 is 0.25; 0.8 of 4 of 8 is 0.4.
         let bad = from_rollouts(of(4), of(0), EPSILON);
-        assert_eq!(decided.add(bad, true), "rollouts");
-        assert_eq!(decided.add(from_rollouts(of(4), of(4), EPSILON), true), "none");
-        assert_eq!(decided, Decided { checks: 2, rollouts: 1, none: 1 });
+        assert!(!is_open(bad) && is_open(from_rollouts(of(4), of(4), EPSILON)));
+        let mut decided = Decided::default();
+        use Stage::{Checks, Fusion, Judge, None, Rollouts as Rolled};
+        for stage in [Checks, Checks, Fusion, Judge, Rolled, None] {
+            decided.add(stage);
+        }
+        let counts =
+            json!({ "checks": 2, "fusion": 1, "judge": 1, "rollouts": 1, "none": 1 });
+        assert_eq!(json!(decided), counts);
         let (right, wrong) = (
             Rollouts { sampled: 1, succeeded: 1 },
             Rollouts { sampled: 1, succeeded: 0 },
@@ -155,7 +197,7 @@ mod tests {
         assert_eq!(of_end(of(8), right), good);
         assert_eq!(of_end(of(8), wrong).label, Some(StepLabel::Bad));
         assert_eq!(of_end(of(0), wrong), unknown);
-        let judged = judged(bad, "rollouts", Some((of(4), of(0))), decided, (100, 7));
+        let judged = judged(bad, Rolled, Some((of(4), of(0))), decided, (100, 7));
         assert_eq!(judged.reading.label, Some(StepLabel::Bad));
         assert_eq!(judged.value["spent"], json!({ "tokens": 100, "calls": 7 }));
     }

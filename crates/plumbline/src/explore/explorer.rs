@@ -14,9 +14,9 @@ use crate::grow::{graft, prompt_of};
 use crate::scale::{Reading, Rollouts};
 use crate::verifier::label_nodes;
 use crate::{
-    Action, Cost, CostLedger, Digest, Ending, Environment, Evidence, Gold, GradeError,
-    Ground, GrowError, NodeId, Policy, Shape, Sight, Start, StepLabel, Task, Tree,
-    Verdict, Verifier, VerifierError, VerifierId, View, branch,
+    Action, Cost, CostLedger, Digest, Effort, Ending, Environment, Evidence, Gold,
+    GradeError, Ground, GrowError, NodeId, Policy, Shape, Sight, Start, StepLabel, Task,
+    Tree, Verdict, Verifier, VerifierError, VerifierId, View, branch,
 };
 
 /// A place in a tree: after a step, or before the first one.
@@ -119,7 +119,8 @@ pub struct Explorer<'g> {
     asked_for: BTreeSet<NodeId>,
     ended: BTreeMap<NodeId, Option<Rollout>>,
     chances: BTreeMap<NodeId, Rollouts>,
-    labels: BTreeMap<NodeId, Reading>,
+    /// What each check said of a step, by the check's place in the list.
+    said: BTreeMap<(NodeId, usize), Vec<Verdict>>,
     bills: BTreeMap<Place, Cost>,
     judged: BTreeMap<NodeId, Judged>,
     ledger: CostLedger,
@@ -147,7 +148,7 @@ impl<'g> Explorer<'g> {
             asked_for: BTreeSet::new(),
             ended: BTreeMap::new(),
             chances: BTreeMap::new(),
-            labels: BTreeMap::new(),
+            said: BTreeMap::new(),
             bills: BTreeMap::new(),
             judged: BTreeMap::new(),
             ledger: CostLedger::default(),
@@ -294,37 +295,59 @@ impl<'g> Explorer<'g> {
         &mut self,
         node: NodeId,
     ) -> Result<Option<StepLabel>, ExploreError> {
-        Ok(self.checked(node).await?.label)
+        Ok(self.reading(node, |_| true).await?.label)
     }
 
-    /// The same, with the reason of a zero.
-    pub async fn checked(&mut self, node: NodeId) -> Result<Reading, ExploreError> {
-        if let Some(known) = self.labels.get(&node) {
-            return Ok(*known);
-        }
+    /// The same by those of the checks that take such an effort, with the reason of a zero.
+    pub(super) async fn checked_by(
+        &mut self,
+        effort: Effort,
+        node: NodeId,
+    ) -> Result<Reading, ExploreError> {
+        self.reading(node, |own| own == effort).await
+    }
+
+    async fn reading(
+        &mut self,
+        node: NodeId,
+        is_asked: impl Fn(Effort) -> bool,
+    ) -> Result<Reading, ExploreError> {
+        let checks = self.others.checks;
         let mut verdicts = Vec::new();
-        for verifier in self.others.checks {
-            let gold = Some(self.gold);
-            verdicts.extend(
-                label_nodes(verifier.as_ref(), self.task, gold, &self.tree, &[node])
-                    .await?,
-            );
+        for (place, check) in
+            checks.iter().enumerate().filter(|(_, check)| is_asked(check.effort()))
+        {
+            verdicts.extend(self.ask(place, check.as_ref(), node).await?);
         }
+        let labels = View::StrictLocal.labels(&self.task.prompt, &self.tree, &verdicts);
+        Ok(labels.get(&node).map_or(Reading::ABSTENTION, |labelled| Reading {
+            label: Some(labelled.label),
+            zero: labelled.zero,
+            repairable: false,
+        }))
+    }
+
+    /// What one check says of a step. It is asked once.
+    async fn ask(
+        &mut self,
+        place: usize,
+        check: &dyn Verifier,
+        node: NodeId,
+    ) -> Result<Vec<Verdict>, ExploreError> {
+        if let Some(said) = self.said.get(&(node, place)) {
+            return Ok(said.clone());
+        }
+        let gold = Some(self.gold);
+        let said = label_nodes(check, self.task, gold, &self.tree, &[node]).await?;
         let bill = self.bills.entry(Some(node)).or_default();
-        for verdict in &verdicts {
+        for verdict in &said {
             bill.calls += verdict.cost.calls;
             bill.tokens += verdict.cost.tokens;
             self.ledger.checks += 1;
             self.ledger.sampled.fresh += verdict.cost.tokens;
         }
-        let labels = View::StrictLocal.labels(&self.task.prompt, &self.tree, &verdicts);
-        let reading = labels.get(&node).map_or(Reading::ABSTENTION, |labelled| Reading {
-            label: Some(labelled.label),
-            zero: labelled.zero,
-            repairable: false,
-        });
-        self.labels.insert(node, reading);
-        Ok(reading)
+        self.said.insert((node, place), said.clone());
+        Ok(said)
     }
 
     /// A message that nobody sampled, put after a place and executed there. `None` if something

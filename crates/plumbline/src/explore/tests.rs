@@ -13,9 +13,10 @@ use crate::mutants::call;
 use crate::protocol::Protocol;
 use crate::scale::Rollouts;
 use crate::{
-    Action, Environment, EnvironmentParts, Evidence, Fault, Limits, NodeId, Observation,
-    Policy, PolicyError, PolicyId, Prompt, Proposal, Scratch, Seen, StepLabel, TaskId,
-    Tokens, Tool, ToolError, ToolSpec, Verifier, VerifierError, Zero, regenerate, replay,
+    Action, Effort, Environment, EnvironmentParts, Evidence, Fault, Limits, NodeId,
+    Observation, Policy, PolicyError, PolicyId, Prompt, Proposal, Scratch, Seen,
+    StepLabel, TaskId, Tokens, Tool, ToolError, ToolSpec, Verifier, VerifierError, Zero,
+    regenerate, replay,
 };
 use StepLabel::{Bad, Good, Neutral};
 
@@ -174,7 +175,16 @@ impl Tool for Toy {
 /// A verifier that says of a step, given how many come before it, what it is told to say.
 struct Says {
     id: VerifierId,
+    effort: Effort,
     says: fn(&Proposal, usize) -> Option<StepLabel>,
+}
+
+fn says(
+    id: &str,
+    effort: Effort,
+    says: fn(&Proposal, usize) -> Option<StepLabel>,
+) -> Box<dyn Verifier> {
+    Box::new(Says { id: VerifierId(id.to_owned()), effort, says })
 }
 
 #[async_trait]
@@ -185,6 +195,10 @@ impl Verifier for Says {
 
     fn sight(&self) -> Sight {
         Sight::ONLINE
+    }
+
+    fn effort(&self) -> Effort {
+        self.effort
     }
 
     async fn judge(
@@ -253,19 +267,18 @@ impl World {
             batches: AtomicU64::new(0),
         };
         let (id, prompt) = (TaskId("fox".into()), "Where does the fox live?".into());
-        let check = Says { id: VerifierId("knows@1".into()), says: knows };
         Self {
             environment: environment.expect("the parts fit"),
             policy,
             task: Task { id, prompt, inputs: Value::Null },
             gold: Gold(json!({ "answer": "right", "supporting": ["den"] })),
-            checks: vec![Box::new(check)],
+            checks: vec![says("knows@1", Effort::Check, knows)],
             seed: 0,
         }
     }
 
-    fn checked_by(mut self, says: fn(&Proposal, usize) -> Option<StepLabel>) -> Self {
-        self.checks = vec![Box::new(Says { id: VerifierId("says@1".into()), says })];
+    fn checked_by(mut self, what: fn(&Proposal, usize) -> Option<StepLabel>) -> Self {
+        self.checks = vec![says("says@1", Effort::Check, what)];
         self
     }
 
@@ -489,6 +502,31 @@ fn cascade_rolls_out_what_the_checks_leave_open() {
     let (_, _, all) = world.run("math-shepherd", world.tree(), 6, rollouts(8));
     let share = ledger.sampled.total() as f64 / all.sampled.total() as f64;
     assert!(share < 0.25, "{share} of what rolling out every step takes");
+}
+
+#[test]
+fn cascade_asks_the_dearer_ones_only_about_what_the_cheaper_leave_open() {
+    let mut world = World::new(1.0, 0.0);
+    // Listed in another order than they are asked in. Whoever comes later would say bad of a
+    // step that is decided before.
+    world.checks = vec![
+        says("judge@1", Effort::Opinion, |_, before| (before <= 2).then_some(Bad)),
+        says("fusion@1", Effort::Estimate, |_, before| match before {
+            0 => Some(Bad),
+            1 => Some(Good),
+            _ => None,
+        }),
+        says("first@1", Effort::Check, |_, before| (before == 0).then_some(Good)),
+    ];
+    let (_, verdicts, ledger) = world.run("cascade", world.tree(), 1, rollouts(16));
+    let stages: Vec<(&str, Option<StepLabel>)> = verdicts
+        .iter()
+        .map(|it| (it.value["stage"].as_str().expect("a stage"), it.label))
+        .collect();
+    let by_rollouts = ("rollouts", Some(Good));
+    let told = [("checks", Some(Good)), ("fusion", Some(Good)), ("judge", Some(Bad))];
+    assert_eq!(stages, [&told[..], &[by_rollouts, by_rollouts]].concat());
+    assert_eq!(ledger.checks, 3, "nobody says anything of a step that is decided");
 }
 
 #[test]

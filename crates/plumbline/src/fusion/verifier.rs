@@ -6,8 +6,8 @@ use serde_json::json;
 use crate::features::{Kind, StepFeatures, features};
 use crate::fusion::{Fusion, Judgement, LABELS};
 use crate::{
-    Cost, Digest, NodeId, Seen, Sight, StepLabel, Tree, Verdict, Verifier, VerifierError,
-    VerifierId, Zero,
+    Cost, Digest, Effort, NodeId, Seen, Sight, StepLabel, Tree, Verdict, Verifier,
+    VerifierError, VerifierId, Zero,
 };
 
 /// Labels retrieval steps as people are likely to: see [`fusion`](crate::fusion).
@@ -119,6 +119,10 @@ impl Verifier for FusionVerifier {
 
     fn sight(&self) -> Sight {
         self.fusion.sight
+    }
+
+    fn effort(&self) -> Effort {
+        Effort::Estimate
     }
 
     async fn judge(

@@ -11,9 +11,9 @@ use crate::protocol::{PartKind, Protocol};
 use crate::repeated_key::repeated_key;
 use crate::verifiers::{Finding, verdict};
 use crate::{
-    Action, Cost, Digest, Environment, Episode, Evidence, Fault, NodeId, Observation,
-    Policy, Prompt, Proposal, Seen, Sight, StepLabel, ToolSpec, Tree, Turn, Verdict,
-    Verifier, VerifierError, VerifierId, Zero, cut, fork,
+    Action, Cost, Digest, Effort, Environment, Episode, Evidence, Fault, NodeId,
+    Observation, Policy, Prompt, Proposal, Seen, Sight, StepLabel, ToolSpec, Tree, Turn,
+    Verdict, Verifier, VerifierError, VerifierId, Zero, cut, fork,
 };
 
 /// The tool that a judge gives its verdict with.
@@ -307,6 +307,10 @@ impl Verifier for Judge {
 
     fn sight(&self) -> Sight {
         Sight::ONLINE
+    }
+
+    fn effort(&self) -> Effort {
+        Effort::Opinion
     }
 
     async fn judge(
