@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -193,4 +194,46 @@ fn a_tree_is_grown_once_and_whole() {
     assert_eq!(world.steps("runs/t").len(), steps.len(), "{again}");
     world.fails(&[&args[..], &["--tree", "100,100", "-o", "t"]].concat(), 2, &["4096"]);
     world.fails(&[&args[..], &["-o", "runs/t"]].concat(), 2, &["another run"]);
+}
+
+#[test]
+fn a_recorded_run_is_judged_by_going_on_from_its_states() {
+    let world = crossroads();
+    let run = ["run", "world", "--tasks", "tasks.jsonl", "-m", "scripted:ways.jsonl"];
+    world.ok(&[&run[..], &["--samples", "3", "--seed", "5", "-o", "runs/theirs"]].concat());
+    let theirs = world.read("runs/theirs/steps.jsonl");
+    let explore = |method: &str, from: &str, out: &str| {
+        let mut args = vec!["explore", "world", "--tasks", "tasks.jsonl", "--json"];
+        args.extend(["-m", "scripted:ways.jsonl", "--method", method, "-o", out]);
+        args.extend(["--from", from]);
+        world.plumb(&args)
+    };
+    let done = explore("math-shepherd", "runs/theirs", "runs/x");
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let verdicts = report["methods"][0]["ledger"]["verdicts"].as_u64();
+    let messages = |steps: &str| -> BTreeSet<String> {
+        let lines = steps.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        let nodes = lines.filter(|line: &Value| line["type"] == "node");
+        nodes.map(|node| node["proposal"]["text"].to_string()).collect()
+    };
+    assert!(verdicts > Some(2), "{report}");
+    assert!(messages(&world.read("runs/x/steps.jsonl")).is_superset(&messages(&theirs)));
+    assert!(world.ok(&["replay", "runs/x", "--execute"]).contains("no divergence"));
+    let tokens =
+        |report: &Value| report["methods"][0]["ledger"]["rollouts"]["fresh"].clone();
+    assert_ne!(tokens(&report), 0, "completions are sampled from its states");
+    // The same folder takes the same trajectories again, and no others.
+    let again = explore("genprm", "runs/theirs", "runs/x");
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    world.ok(&[&run[..], &["--samples", "3", "--seed", "6", "-o", "runs/others"]].concat());
+    for (method, from, out, code, word) in [
+        ("genprm", "runs/others", "runs/x", 2, "digest of what it judges"),
+        ("treeps-rag", "runs/theirs", "runs/y", 2, "trees of its own"),
+        ("genprm", "runs/none", "runs/y", 2, "runs/none"),
+    ] {
+        let refused = explore(method, from, out);
+        assert_eq!(refused.code, code, "{}", refused.stderr);
+        assert!(refused.stderr.contains(word), "{}", refused.stderr);
+    }
 }

@@ -3,7 +3,7 @@
 mod compare;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,11 +14,12 @@ use plumbline::explore::{
 };
 use plumbline::store::{RunHeader, RunWriter, VerdictWriter, read_verdicts};
 use plumbline::{
-    CallCache, CostLedger, Digest, Environment, Event, Gold, Ground, GrowError, Meter,
-    Policy, PolicyError, SinkError, StepLabel, Task, TaskId, Tree, Verdict, Verifier,
-    VerifierError, VerifierId,
+    CallCache, CostLedger, Digest, Ending, Environment, Event, Gold, Ground, GrowError,
+    Meter, NodeId, Policy, PolicyError, SinkError, StepLabel, Task, TaskId, Tree,
+    Verdict, Verifier, VerifierError, VerifierId,
 };
 use serde::Serialize;
+use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -27,7 +28,7 @@ use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
 use crate::manifest::EnvironmentFolder;
 use crate::progress::Progress;
-use crate::recording::warn_of_losses;
+use crate::recording::{self, warn_of_losses};
 use crate::run::{
     CALL_CACHE_BYTES_MAX, default_out, dry_run, header, refuse_strange, steps_of,
     stop_on_interrupt, ungraded, ungrown,
@@ -124,6 +125,10 @@ pub(crate) struct ExploreArgs {
     pub(crate) verifiers: Vec<String>,
     #[command(flatten)]
     pub(crate) judge: JudgeArgs,
+    /// A run whose trajectories are judged, each message executed again, instead of new ones; by
+    /// the methods that judge whole trajectories.
+    #[arg(long, value_name = "RUN", conflicts_with = "samples")]
+    pub(crate) from: Option<PathBuf>,
     /// The second policy of methods that hold the likelihoods of two against each other.
     #[arg(long, value_name = "P")]
     pub(crate) reference: Option<String>,
@@ -185,6 +190,8 @@ struct Exploration {
     policy: Arc<dyn Policy>,
     checks: Vec<Box<dyn Verifier>>,
     reference: Option<Arc<dyn Policy>>,
+    /// Trajectories to be judged instead of new ones, by their messages.
+    recorded: Recorded,
     cache: CallCache,
     slots: Semaphore,
     stop: watch::Receiver<bool>,
@@ -192,9 +199,17 @@ struct Exploration {
     settings: RunSettings,
 }
 
+/// The trajectories of each task, each by its messages.
+type Recorded = BTreeMap<TaskId, Vec<Vec<String>>>;
+
 impl Exploration {
-    fn others(&self) -> Others<'_> {
-        Others { checks: &self.checks, reference: self.reference.as_deref() }
+    fn others(&self, task: Option<&TaskId>) -> Others<'_> {
+        let recorded = task.and_then(|task| self.recorded.get(task));
+        Others {
+            recorded: recorded.map_or(&[], Vec::as_slice),
+            checks: &self.checks,
+            reference: self.reference.as_deref(),
+        }
     }
 }
 
@@ -208,6 +223,11 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
     let methods = methods(args, settings.samples)?;
     let mut tasks = folder.tasks(settings.tasks.as_deref())?;
     let limit = settings.limit.and_then(|limit| usize::try_from(limit).ok());
+    let recorded = args.from.as_deref().map(|run| recorded(run, &methods)).transpose()?;
+    if let (Some(recorded), Some(run)) = (&recorded, &args.from) {
+        tasks.retain(|task| recorded.contains_key(&task.id));
+        refuse_if_none(&tasks, run)?;
+    }
     tasks.truncate(limit.unwrap_or(usize::MAX));
     let mut gold = folder.gold()?;
     let judgeable: Vec<(Task, Gold)> = tasks
@@ -228,10 +248,17 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
     let reference = reference(args, &settings, &methods, json).await?;
     let mut header = header(&args.run, &settings, &environment, policy.as_ref(), &tasks);
     header.settings["explore"] = true.into();
-    let out = args.run.out.clone().unwrap_or_else(|| {
-        let plain = default_out(&environment, &header);
-        plain.with_extension("explore")
-    });
+    let mut kind = "explore".to_owned();
+    if let Some(recorded) = &recorded {
+        let digest = Digest::of_json(recorded);
+        header.settings["from"] = json!(digest);
+        kind = format!("from-{}.{kind}", digest.short());
+    }
+    let out = args
+        .run
+        .out
+        .clone()
+        .unwrap_or_else(|| default_out(&environment, &header).with_extension(kind));
     if args.run.dry_run {
         return dry_run(&header, &out, json);
     }
@@ -249,6 +276,7 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
         policy,
         checks,
         reference,
+        recorded: recorded.unwrap_or_default(),
         cache: CallCache::new(CALL_CACHE_BYTES_MAX),
         slots: Semaphore::new(settings.concurrency as usize),
         stop,
@@ -279,6 +307,45 @@ fn methods(args: &ExploreArgs, samples: u32) -> Result<Vec<(&'static Method, Set
         (method, Settings { samples, constants, tokens_max, calls_max })
     };
     Ok(methods.into_iter().map(with_settings).collect())
+}
+
+/// The trajectories of a run that came to an end of their own, by their messages.
+fn recorded(run: &Path, methods: &[(&'static Method, Settings)]) -> Result<Recorded> {
+    if let Some((method, _)) = methods.iter().find(|(method, _)| !method.trajectories) {
+        let message = format!(
+            "the method {} grows trees of its own, and cannot judge the trajectories of a \
+             run: leave --from out, or --method {0}",
+            method.name
+        );
+        return Err(Failure::say(Kind::Usage, message));
+    }
+    let messages = |tree: &Tree, leaf: NodeId| -> Vec<String> {
+        let path = tree.path(leaf).into_iter();
+        path.map(|(_, node)| node.step.proposal.text.clone()).collect()
+    };
+    let of = |tree: &Tree| -> Vec<Vec<String>> {
+        let has_ended = |leaf: &NodeId| {
+            matches!(
+                tree.ending(*leaf),
+                Some(Ending::Answered | Ending::Exhausted { .. })
+            )
+        };
+        let leaves = tree.leaves().into_iter().filter(has_ended);
+        leaves.map(|leaf| messages(tree, leaf)).collect()
+    };
+    let trees = recording::open(run)?.trees;
+    let trajectories = trees.into_iter().map(|(task, tree)| (task, of(&tree)));
+    Ok(trajectories.filter(|(_, each)| !each.is_empty()).collect())
+}
+
+fn refuse_if_none(tasks: &[Task], run: &Path) -> Result<()> {
+    if tasks.is_empty() {
+        let run = run.display();
+        let message =
+            format!("{run}: it has no finished trajectory of any of these tasks");
+        return Err(Failure::say(Kind::Input, message));
+    }
+    Ok(())
 }
 
 /// The most messages that a method asks for at once from one prompt.
@@ -348,10 +415,7 @@ async fn reference(
 }
 
 /// Opens the run's folder, and what it holds already.
-fn open(
-    out: &std::path::Path,
-    header: &RunHeader,
-) -> Result<(RunWriter, BTreeMap<TaskId, Tree>)> {
+fn open(out: &Path, header: &RunHeader) -> Result<(RunWriter, BTreeMap<TaskId, Tree>)> {
     refuse_strange(out, header)?;
     if out.join("run.json").exists() {
         warn_of_losses(out)?;
@@ -380,7 +444,7 @@ async fn explore_all(
 /// One method over all tasks.
 struct Of<'o> {
     exploration: &'o Arc<Exploration>,
-    run: &'o std::path::Path,
+    run: &'o Path,
     method: &'static Method,
     settings: &'o Settings,
     tasks: &'o [Arc<(Task, Gold)>],
@@ -400,7 +464,7 @@ impl Of<'_> {
     ) -> Result<MethodReport> {
         let Exploration { settings: run_settings, stop, .. } = self.exploration.as_ref();
         let began = Instant::now();
-        let verifier = self.method.id(self.settings, self.exploration.others());
+        let verifier = self.method.id(self.settings, self.exploration.others(None));
         let mut writer = VerdictWriter::open(self.run, &verifier)?;
         let judged = read_verdicts(self.run, &verifier)?;
         let mut report = MethodReport::new(self.method, verifier);
@@ -490,9 +554,9 @@ async fn explore_one(
         seed: exploration.settings.seed,
         retries: exploration.settings.retry_on_error,
     };
-    let found = method
-        .explore(&ground, (&task.0, &task.1), tree, exploration.others(), &settings)
-        .await;
+    let others = exploration.others(Some(&task.0.id));
+    let found =
+        method.explore(&ground, (&task.0, &task.1), tree, others, &settings).await;
     let found = found.map(|(tree, verdicts, ledger)| {
         let seconds = began.elapsed().as_secs_f64();
         let tool_seconds = meter.time().as_secs_f64();

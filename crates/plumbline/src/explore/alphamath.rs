@@ -28,6 +28,7 @@ pub(super) const METHOD: Method = Method {
         exploration: Some(1.25),
         ..Constants::NONE
     },
+    trajectories: false,
     checks: false,
     reference: false,
     saw: HINDSIGHT,

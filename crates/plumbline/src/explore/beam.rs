@@ -24,6 +24,7 @@ pub(super) const METHOD: Method = Method {
         aggregate: Some(Aggregate::Min),
         ..Constants::NONE
     },
+    trajectories: false,
     checks: true,
     reference: false,
     saw: HINDSIGHT,

@@ -20,6 +20,7 @@ pub(super) const METHOD: Method = Method {
     paper: "MM-PRM: Enhancing Multimodal Mathematical Reasoning with Scalable Step-Level Supervision",
     summary: "the trajectory whose steps score best",
     constants: Constants { aggregate: Some(Aggregate::Min), ..Constants::NONE },
+    trajectories: true,
     checks: true,
     reference: false,
     saw: HINDSIGHT,

@@ -30,6 +30,7 @@ pub(super) const METHOD: Method = Method {
         threshold: Some(EPSILON),
         ..Constants::NONE
     },
+    trajectories: true,
     checks: true,
     reference: false,
     saw: HINDSIGHT,

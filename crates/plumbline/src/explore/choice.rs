@@ -35,7 +35,7 @@ pub(super) async fn scored(
 ) -> Result<Vec<Scored>, ExploreError> {
     let settings = explorer.settings();
     let mut scored = Vec::new();
-    for rollout in explorer.rollouts(None, settings.samples).await? {
+    for rollout in explorer.samples().await? {
         let scores = scores(explorer, &explorer.path(rollout.leaf)).await?;
         let score = settings.aggregate().of(&scores).expect("it has a last step");
         scored.push(Scored { rollout, score });

@@ -23,6 +23,7 @@ pub(super) const METHOD: Method = Method {
     paper: "The Lessons of Developing Process Reward Models in Mathematical Reasoning",
     summary: "first errors on which rollouts and checks agree",
     constants: Constants { rollouts: Some(8), ..Constants::NONE },
+    trajectories: true,
     checks: true,
     reference: false,
     saw: HINDSIGHT,

@@ -31,6 +31,7 @@ pub(super) const METHOD: Method = Method {
     paper: "From <Answer> to <Think>: Multidimensional Supervision of Reasoning Process for LLM Optimization",
     summary: "trajectories by confidence, relevance and coherence",
     constants: Constants::NONE,
+    trajectories: true,
     checks: true,
     reference: false,
     saw: HINDSIGHT,

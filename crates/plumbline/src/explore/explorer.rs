@@ -76,9 +76,12 @@ pub enum ExploreError {
     Stopped,
 }
 
-/// Whom a method may ask besides the policy.
+/// What a method may draw on besides the policy.
 #[derive(Clone, Copy)]
 pub struct Others<'g> {
+    /// Trajectories of the task, each by its messages, that are to be judged instead of new
+    /// ones, by the methods that judge whole ones; empty for new ones.
+    pub recorded: &'g [Vec<String>],
     /// Verifiers that judge single steps, for the methods that ask for that.
     pub checks: &'g [Box<dyn Verifier>],
     /// A second policy, for the methods that hold the likelihoods of two against each other.
@@ -182,13 +185,42 @@ impl<'g> Explorer<'g> {
         &self.tree
     }
 
-    /// The trajectories that are to be judged, each from its first step to its last: as many
-    /// as the run's `samples`, grown if they are not there. Those that something outside
-    /// stopped are left out.
+    /// The trajectories that are to be judged, each from its first step to its last. Those that
+    /// something outside stopped are left out.
     pub async fn trajectories(&mut self) -> Result<Vec<Vec<NodeId>>, ExploreError> {
-        let samples = self.settings.samples;
-        let rollouts = self.rollouts(None, samples).await?;
-        Ok(rollouts.iter().map(|rollout| self.path(rollout.leaf)).collect())
+        let samples = self.samples().await?;
+        Ok(samples.iter().map(|rollout| self.path(rollout.leaf)).collect())
+    }
+
+    /// The same by their ends: those that were recorded, or else as many as the run's `samples`,
+    /// grown if they are not there.
+    pub async fn samples(&mut self) -> Result<Vec<Rollout>, ExploreError> {
+        if self.others.recorded.is_empty() {
+            return self.rollouts(None, self.settings.samples).await;
+        }
+        let mut samples = Vec::with_capacity(self.others.recorded.len());
+        for messages in self.others.recorded {
+            samples.extend(self.retell(messages).await?);
+        }
+        Ok(samples)
+    }
+
+    /// Puts a trajectory's messages one after the other, each executed again. One that ended for
+    /// want of tokens, which nobody counts here, has failed where it ended.
+    async fn retell(
+        &mut self,
+        messages: &[String],
+    ) -> Result<Option<Rollout>, ExploreError> {
+        let mut at: Place = None;
+        for message in messages {
+            let Some(step) = self.graft(at, message).await? else { break };
+            at = Some(step);
+        }
+        let Some(leaf) = at else { return Ok(None) };
+        match self.tree.ending(leaf) {
+            Some(_) => self.rollout(leaf).await,
+            None => Ok(Some(Rollout { leaf, success: false, value: 0.0 })),
+        }
     }
 
     /// `k` completions from a place, and what became of each. Those that something outside

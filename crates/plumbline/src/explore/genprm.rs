@@ -22,6 +22,7 @@ pub(super) const METHOD: Method = Method {
     paper: "GenPRM: Scaling Test-Time Compute of Process Reward Models via Generative Reasoning",
     summary: "each step by the share of the chance before it that is left after it",
     constants: Constants { rollouts: Some(32), threshold: Some(0.8), ..Constants::NONE },
+    trajectories: true,
     checks: false,
     reference: false,
     saw: HINDSIGHT,

@@ -16,6 +16,7 @@ pub(super) const METHOD: Method = Method {
     paper: "GroundedPRM: Tree-Guided and Fidelity-Aware Process Reward Modeling for Step-Level Reasoning",
     summary: "the next step that the checks like best, again and again",
     constants: Constants { width: Some(8), ..Constants::NONE },
+    trajectories: false,
     checks: true,
     reference: false,
     saw: HINDSIGHT,

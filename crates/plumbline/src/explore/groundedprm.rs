@@ -47,6 +47,7 @@ pub(super) const METHOD: Method = Method {
         as_published: Some(false),
         ..Constants::NONE
     },
+    trajectories: false,
     checks: true,
     reference: false,
     saw: HINDSIGHT,

@@ -33,6 +33,7 @@ pub(super) const METHOD: Method = Method {
         threshold: Some(0.5),
         ..Constants::NONE
     },
+    trajectories: false,
     checks: false,
     reference: false,
     saw: HINDSIGHT,

@@ -21,6 +21,7 @@ pub(super) const METHOD: Method = Method {
     paper: "Online Process Reward Learning for Agentic Reinforcement Learning",
     summary: "log-ratio of a reward policy to the policy, summed over each step",
     constants: Constants { threshold: Some(0.05), ..Constants::NONE },
+    trajectories: true,
     checks: false,
     reference: true,
     saw: Sight::ONLINE,

@@ -19,6 +19,7 @@ pub(super) const METHOD: Method = Method {
     paper: "Math-Shepherd: Verify and Reinforce LLMs Step-by-step without Human Annotations",
     summary: "each step by the share of completions from it that succeed",
     constants: Constants { rollouts: Some(8), ..Constants::NONE },
+    trajectories: true,
     checks: false,
     reference: false,
     saw: HINDSIGHT,

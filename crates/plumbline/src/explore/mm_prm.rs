@@ -24,6 +24,7 @@ pub(super) const METHOD: Method = Method {
         exploration: Some(0.125),
         ..Constants::NONE
     },
+    trajectories: false,
     checks: false,
     reference: false,
     saw: HINDSIGHT,

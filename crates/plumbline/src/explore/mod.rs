@@ -107,6 +107,8 @@ pub struct Method {
     pub summary: &'static str,
     /// Its constants as published; those it does not have are `None`.
     pub constants: Constants,
+    /// Whether it judges whole trajectories, sampled or recorded, and not trees of its own.
+    pub trajectories: bool,
     /// Whether it asks other verifiers about single steps.
     pub checks: bool,
     /// Whether it holds a second policy against the first.

@@ -22,6 +22,7 @@ pub(super) const METHOD: Method = Method {
     paper: "P2S: Probabilistic Process Supervision for General-Domain Reasoning Question Answering",
     summary: "how much more likely each step makes the gold answer",
     constants: Constants::NONE,
+    trajectories: true,
     checks: false,
     reference: false,
     saw: Sight::GOLD,

@@ -21,6 +21,7 @@ pub(super) const METHOD: Method = Method {
     paper: "Hybrid Reward Normalization for Process-supervised Non-verifiable Agentic Tasks",
     summary: "what the checks say of each step, normalised with the outcome",
     constants: Constants::NONE,
+    trajectories: true,
     checks: true,
     reference: false,
     saw: HINDSIGHT,
@@ -28,8 +29,7 @@ pub(super) const METHOD: Method = Method {
 };
 
 async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
-    let samples = explorer.settings().samples;
-    for rollout in explorer.rollouts(None, samples).await? {
+    for rollout in explorer.samples().await? {
         let steps = explorer.path(rollout.leaf);
         let scores = process(explorer, &steps).await?;
         for (step, score) in steps.into_iter().zip(scores) {

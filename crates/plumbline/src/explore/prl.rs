@@ -21,6 +21,7 @@ pub(super) const METHOD: Method = Method {
     paper: "PRL: Process Reward Learning Improves LLMs' Reasoning Ability and Broadens the Reasoning Boundary",
     summary: "the outcome less the log-ratio to a reference so far",
     constants: Constants { threshold: Some(100.0), ..Constants::NONE },
+    trajectories: true,
     checks: false,
     reference: true,
     saw: Sight { gold: true, later: true, outcome: true },
@@ -29,8 +30,7 @@ pub(super) const METHOD: Method = Method {
 
 async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     let eta = explorer.settings().threshold();
-    let samples = explorer.settings().samples;
-    for rollout in explorer.rollouts(None, samples).await? {
+    for rollout in explorer.samples().await? {
         let outcome = f64::from(u8::from(rollout.success));
         let mut strayed = 0.0;
         for step in explorer.path(rollout.leaf) {

@@ -35,6 +35,7 @@ pub(super) const METHOD: Method = Method {
     paper: "Process-Supervised Reinforcement Learning for Code Generation",
     summary: "statements of right trajectories, and changed ones that fail",
     constants: Constants { width: Some(8), ..Constants::NONE },
+    trajectories: true,
     checks: false,
     reference: false,
     saw: HINDSIGHT,
@@ -44,7 +45,7 @@ pub(super) const METHOD: Method = Method {
 async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     let settings = explorer.settings();
     let columns = table_columns(explorer.environment(), explorer.task()).await?;
-    for rollout in explorer.rollouts(None, settings.samples).await? {
+    for rollout in explorer.samples().await? {
         if !rollout.success {
             continue;
         }

@@ -34,6 +34,7 @@ pub(super) const METHOD: Method = Method {
         exploration: Some(2.5),
         ..Constants::NONE
     },
+    trajectories: false,
     checks: true,
     reference: false,
     saw: HINDSIGHT,

@@ -29,6 +29,7 @@ pub(super) const METHOD: Method = Method {
     paper: "Reward-SQL: Boosting Text-to-SQL via Stepwise Reasoning and Process-Supervised Rewards",
     summary: "each CTE of a query as a step, judged by completions after it",
     constants: Constants { rollouts: Some(8), ..Constants::NONE },
+    trajectories: true,
     checks: false,
     reference: false,
     saw: HINDSIGHT,

@@ -24,6 +24,7 @@ pub(super) const METHOD: Method = Method {
     paper: "Knowing You Don't Know: Learning When to Continue Search in Multi-round RAG through Self-Practicing",
     summary: "whether a forced answer is right before and after each step",
     constants: Constants::NONE,
+    trajectories: true,
     checks: false,
     reference: false,
     saw: HINDSIGHT,
@@ -31,8 +32,7 @@ pub(super) const METHOD: Method = Method {
 };
 
 async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
-    let samples = explorer.settings().samples;
-    for rollout in explorer.rollouts(None, samples).await? {
+    for rollout in explorer.samples().await? {
         let mut before = explorer.forced_answer(None).await?;
         for step in explorer.path(rollout.leaf) {
             let after = match step == rollout.leaf {

@@ -26,6 +26,7 @@ pub(super) const METHOD: Method = Method {
     paper: "Truncated Step-Level Sampling with Process Rewards for Retrieval-Augmented Reasoning",
     summary: "next steps from one prefix, each judged against the others",
     constants: Constants { width: Some(5), depth: Some(4), ..Constants::NONE },
+    trajectories: false,
     checks: true,
     reference: false,
     saw: Sight { gold: true, later: false, outcome: false },

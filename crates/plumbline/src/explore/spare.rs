@@ -26,6 +26,7 @@ pub(super) const METHOD: Method = Method {
     paper: "SPARE: Single-Pass Annotation with Reference-Guided Evaluation for Automatic Process Supervision and Reward Modelling",
     summary: "steps aligned with calls, documents and answer of the gold",
     constants: Constants { as_published: Some(false), ..Constants::NONE },
+    trajectories: true,
     checks: false,
     reference: false,
     saw: HINDSIGHT,
@@ -35,7 +36,7 @@ pub(super) const METHOD: Method = Method {
 async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     let settings = explorer.settings();
     let reference = reference(explorer.gold());
-    for rollout in explorer.rollouts(None, settings.samples).await? {
+    for rollout in explorer.samples().await? {
         for step in explorer.path(rollout.leaf) {
             let node = explorer.tree().get(step).expect("it is on a path");
             let alignment = align(&node.step, &reference);

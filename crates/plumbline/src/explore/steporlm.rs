@@ -26,6 +26,7 @@ pub(super) const METHOD: Method = Method {
     paper: "StepORLM: A Self-Evolving Framework With Generative Process Supervision For Operations Research Language Models",
     summary: "pairs of trajectories, weighted by how far their processes differ",
     constants: Constants::NONE,
+    trajectories: true,
     checks: true,
     reference: false,
     saw: HINDSIGHT,
@@ -36,9 +37,8 @@ const WEIGHT_MIN: f64 = 0.1;
 const WEIGHT_MAX: f64 = 1.0;
 
 async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
-    let samples = explorer.settings().samples;
     let mut trajectories = Vec::new();
-    for rollout in explorer.rollouts(None, samples).await? {
+    for rollout in explorer.samples().await? {
         let process = process_mean(explorer, &explorer.path(rollout.leaf)).await?;
         trajectories.push(Trajectory {
             leaf: rollout.leaf,

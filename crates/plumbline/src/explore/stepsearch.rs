@@ -29,6 +29,7 @@ pub(super) const METHOD: Method = Method {
     paper: "StepSearch: Igniting LLMs Search Ability via Step-Wise Proximal Policy Optimization",
     summary: "each search by what it gains on the gold documents, less what it repeats",
     constants: Constants::NONE,
+    trajectories: true,
     checks: false,
     reference: false,
     saw: Sight::GOLD,

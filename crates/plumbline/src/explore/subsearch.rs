@@ -32,6 +32,7 @@ pub(super) const METHOD: Method = Method {
     paper: "SubSearch: Intermediate Rewards for Unsupervised Guided Reasoning in Complex Retrieval",
     summary: "queries by how well they are answered and divide the question",
     constants: Constants::NONE,
+    trajectories: true,
     checks: false,
     reference: false,
     saw: HINDSIGHT,
@@ -53,8 +54,7 @@ const POWER: f64 = 1.5;
 const FLOOR: f64 = 0.02;
 
 async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
-    let samples = explorer.settings().samples;
-    let rollouts = explorer.rollouts(None, samples).await?;
+    let rollouts = explorer.samples().await?;
     let steps: Vec<_> = rollouts.iter().flat_map(|it| explorer.path(it.leaf)).collect();
     let shown = documents_shown(explorer.tree(), &steps);
     let tf_idf = TfIdf::fit(shown.values().map(String::as_str));

@@ -238,6 +238,7 @@ struct World {
     policy: Walk,
     task: Task,
     gold: Gold,
+    recorded: Vec<Vec<String>>,
     checks: Vec<Box<dyn Verifier>>,
     seed: u64,
 }
@@ -272,6 +273,7 @@ impl World {
             policy,
             task: Task { id, prompt, inputs: Value::Null },
             gold: Gold(json!({ "answer": "right", "supporting": ["den"] })),
+            recorded: vec![],
             checks: vec![says("knows@1", Effort::Check, knows)],
             seed: 0,
         }
@@ -305,7 +307,7 @@ impl World {
         };
         let known = (&self.task, &self.gold);
         let reference = Some(&self.policy as &dyn Policy);
-        let others = Others { checks: &self.checks, reference };
+        let others = Others { recorded: &self.recorded, checks: &self.checks, reference };
         block_on(method.explore(&ground, known, tree, others, &settings))
             .expect("nothing fails in this world")
     }
@@ -488,6 +490,41 @@ fn a_method_run_again_samples_nothing_and_says_the_same() {
     block_on(replay(&world.environment, &world.task, &tree))
         .map(|divergence| assert_eq!(divergence, None))
         .expect("the toys do not fail");
+}
+
+#[test]
+fn recorded_trajectories_are_executed_again_and_judged() {
+    let theirs = World { seed: 9, ..World::new(0.5, 0.5) };
+    let (tree, _, _) = theirs.run("spare", theirs.tree(), 3, Constants::NONE);
+    let said = |tree: &Tree, leaf: NodeId| -> Vec<String> {
+        let path = tree.path(leaf).into_iter();
+        path.map(|(_, node)| node.step.proposal.text.clone()).collect()
+    };
+    let mut recorded: Vec<Vec<String>> =
+        tree.leaves().into_iter().map(|leaf| said(&tree, leaf)).collect();
+    assert_eq!(recorded.len(), 3);
+    // One that was cut short has failed where it ends.
+    recorded[2].pop();
+    let world = World { recorded, ..World::new(0.5, 0.0) };
+    for name in METHODS.iter().filter(|it| it.trajectories).map(|it| it.name) {
+        let few = METHODS.iter().find(|it| it.name == name).expect("it has a name");
+        let few = few.constants.rollouts.map(|_| 2);
+        let given = Constants { rollouts: few, ..Constants::NONE };
+        let (tree, verdicts, _) = world.run(name, world.tree(), 8, given);
+        let judged: Vec<Vec<String>> =
+            verdicts.iter().map(|verdict| said(&tree, verdict.node)).collect();
+        let is_theirs = |path: &Vec<String>| {
+            world.recorded.iter().any(|recorded| recorded.starts_with(path))
+        };
+        assert!(judged.iter().all(is_theirs), "{name}");
+        let asked = world.policy.asked();
+        let (again, same, _) = world.run(name, tree.clone(), 8, given);
+        assert_eq!((again.len(), same), (tree.len(), verdicts), "{name}");
+        assert_eq!(world.policy.asked(), asked, "{name}");
+    }
+    let (tree, verdicts, ledger) = world.run("spare", world.tree(), 8, Constants::NONE);
+    assert_eq!((verdicts.len(), tree.len()), (5 + 5 + 4, 5 + 5 + 4));
+    assert_eq!((ledger.sampled.total(), ledger.calls.total()), (0, 4 * 3));
 }
 
 #[test]

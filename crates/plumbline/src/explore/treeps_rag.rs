@@ -28,6 +28,7 @@ pub(super) const METHOD: Method = Method {
         threshold: Some(0.8),
         ..Constants::NONE
     },
+    trajectories: false,
     checks: false,
     reference: false,
     saw: HINDSIGHT,

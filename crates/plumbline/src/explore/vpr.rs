@@ -25,6 +25,7 @@ pub(super) const METHOD: Method = Method {
     paper: "Verifiable Process Rewards for Agentic Reasoning",
     summary: "candidates at each state, scored by an oracle against each other",
     constants: Constants { width: Some(4), depth: Some(16), ..Constants::NONE },
+    trajectories: false,
     checks: true,
     reference: false,
     saw: Sight { gold: true, later: false, outcome: false },

@@ -22,6 +22,7 @@ pub(super) const METHOD: Method = Method {
     paper: "Math-Shepherd: Verify and Reinforce LLMs Step-by-step without Human Annotations",
     summary: "the answer whose trajectories score most together",
     constants: Constants { aggregate: Some(Aggregate::Min), ..Constants::NONE },
+    trajectories: true,
     checks: true,
     reference: false,
     saw: HINDSIGHT,

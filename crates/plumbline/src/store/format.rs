@@ -109,6 +109,10 @@ impl RunHeader {
                 differs("it", &kind(self), &kind(other))
             })
             .or_else(|| {
+                let of = |header: &RunHeader| header.settings["from"].clone();
+                differs("the digest of what it judges", &of(self), &of(other))
+            })
+            .or_else(|| {
                 let of = |header: &RunHeader| header.settings["tree"].clone();
                 differs("the tree", &of(self), &of(other))
             })
