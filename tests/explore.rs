@@ -237,3 +237,47 @@ fn a_recorded_run_is_judged_by_going_on_from_its_states() {
         assert!(refused.stderr.contains(word), "{}", refused.stderr);
     }
 }
+
+#[test]
+fn a_query_is_judged_cte_by_cte_on_its_database() {
+    let world = World::new();
+    let question = "How many books of the genre novel does the catalogue list?";
+    let task = json!({ "id": "library-genre-count-1", "prompt": question,
+        "inputs": { "database": "library" } });
+    world.write_lines("tasks.jsonl", &[task]);
+    // One filter finds the seven novels, one finds nothing, one names no column.
+    let ways = ["genre = 'novel'", "genre = 'novels'", "kind = 'novel'"].map(|filter| {
+        let answer = format!(
+            "<answer>WITH novels AS (SELECT title FROM book WHERE {filter}), counted AS \
+             (SELECT count(*) AS n FROM novels) SELECT n FROM counted</answer>"
+        );
+        json!({ "question": question, "replies": vec![answer; 4] })
+    });
+    world.write_lines("ways.jsonl", &ways);
+    let args = ["explore", "text-to-sql", "--tasks", "tasks.jsonl", "--samples", "9"];
+    let more = ["-m", "scripted:ways.jsonl", "--method", "reward-sql", "-o", "x"];
+    world.ok(&[&args[..], &more].concat());
+    let verdicts = world.read("x/verdicts/reward-sql@1.jsonl");
+    let mut lines = verdicts.lines();
+    let line = lines.find(|line| line.contains("verdicts")).expect("the task's verdicts");
+    let line: Value = serde_json::from_str(line).expect("JSON");
+    let said: BTreeSet<String> = line["verdicts"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| {
+            format!("{} {} {}", it["value"]["cte"], it["value"]["rows"], it["label"])
+        })
+        .collect();
+    // Behind every CTE that runs, one of eight completions answers with the first query.
+    let expected = [
+        r#""CTE counted" 1 "good""#,
+        r#""CTE novels" 0 "good""#,
+        r#""CTE novels" 7 "good""#,
+        r#""CTE novels" null "bad""#,
+        r#"null null "bad""#,
+        r#"null null "good""#,
+    ];
+    assert_eq!(said, BTreeSet::from(expected.map(str::to_owned)));
+    assert!(world.ok(&["replay", "x", "--execute"]).contains("no divergence"));
+}

@@ -99,10 +99,15 @@ async fn tell(
 
 fn completed(cte: &Part, shown: &Observation, chance: Rollouts) -> Judged {
     let Rollouts { sampled, succeeded } = chance;
+    let any = (sampled > 0).then_some(succeeded > 0);
     let rows = shown.data().get("rows").and_then(Value::as_array).map(Vec::len);
     Judged {
-        value: json!({ "cte": cte.name, "rows": rows, "chance": chance.share() }),
-        reading: from_binary((sampled > 0).then_some(succeeded > 0)),
+        value: json!({
+            "cte": cte.name,
+            "rows": rows,
+            "chance": any.map(|_| chance.share()),
+        }),
+        reading: from_binary(any),
         reason: format!(
             "after {} {succeeded} of {sampled} completions are right",
             cte.name
