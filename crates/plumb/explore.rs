@@ -16,7 +16,7 @@ use plumbline::store::{RunHeader, RunWriter, VerdictWriter, read_verdicts};
 use plumbline::{
     CallCache, CostLedger, Digest, Ending, Environment, Event, Gold, Ground, GrowError,
     Meter, NodeId, Policy, PolicyError, SinkError, StepLabel, Task, TaskId, Tree,
-    Verdict, Verifier, VerifierError, VerifierId,
+    Verdict, Verifier, VerifierId,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -571,13 +571,7 @@ fn unexplored(error: ExploreError) -> Failure {
         ExploreError::Grow(error @ GrowError::Diverged { .. })
         | ExploreError::Grow(error @ GrowError::Record { .. }) => ungrown(error),
         ExploreError::Grade(error) => ungraded(error),
-        ExploreError::Verifier(error) => {
-            let kind = match &error {
-                VerifierError::Task { .. } => Kind::Input,
-                VerifierError::Failed { .. } => Kind::External,
-            };
-            Failure::new(kind, error)
-        }
+        ExploreError::Verifier(error) => error.into(),
         ExploreError::Act(error) => Failure::new(Kind::External, error),
         ExploreError::Score(error @ PolicyError::Unscored { .. }) => {
             Failure::new(Kind::Usage, error)

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use plumbline::EnvironmentError;
 use plumbline::store::{ReadError, WriteError};
+use plumbline::{EnvironmentError, VerifierError};
 
 /// What the command came to when it did not do what was asked.
 #[derive(Debug)]
@@ -111,11 +111,22 @@ impl From<WriteError> for Failure {
     }
 }
 
+impl From<VerifierError> for Failure {
+    fn from(error: VerifierError) -> Self {
+        let kind = match &error {
+            VerifierError::Task { .. } => Kind::Input,
+            VerifierError::Failed { .. } => Kind::External,
+        };
+        Failure::new(kind, error)
+    }
+}
+
 impl From<EnvironmentError> for Failure {
     fn from(error: EnvironmentError) -> Self {
         Failure::new(Kind::Input, error)
     }
 }
+
 /// A failure of the system's at a path.
 pub(crate) fn at(path: &std::path::Path) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::say(Kind::External, format!("{}: {error}", path.display()))

@@ -11,7 +11,7 @@ use plumbline::store::{
 };
 use plumbline::{
     Digest, Environment, Gold, Limits, NodeId, StepLabel, Task, TaskId, Tree, Verdict,
-    Verifier, VerifierError, VerifierId, View,
+    Verifier, VerifierId, View,
 };
 
 use crate::args::LabelArgs;
@@ -105,14 +105,7 @@ pub(crate) async fn judge(
         if gold.is_none() && verifier.sight().gold {
             return Ok(Outcome::Ungraded);
         }
-        let verdicts = plumbline::label(verifier, task, gold, tree).await;
-        let verdicts = verdicts.map_err(|error| {
-            let kind = match &error {
-                VerifierError::Task { .. } => Kind::Input,
-                VerifierError::Failed { .. } => Kind::External,
-            };
-            Failure::new(kind, error)
-        })?;
+        let verdicts = plumbline::label(verifier, task, gold, tree).await?;
         Ok(Outcome::New { id, nodes, shown, verdicts })
     });
     // Verifiers that wait for a model wait for several trees at once; the order of the

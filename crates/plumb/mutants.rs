@@ -7,7 +7,7 @@ use std::sync::Arc;
 use plumbline::mutants::{
     Effect, MeasureError, MutationScore, Row, Subject, mutation_score,
 };
-use plumbline::{Gold, Task, VerifierError, View};
+use plumbline::{Gold, Task, View};
 use serde_json::{Value, json};
 
 use crate::catalog;
@@ -51,13 +51,10 @@ pub(crate) async fn mutants(args: &MutantsArgs, json: bool) -> Result<()> {
     let found = mutation_score(&subject, &pairs, |done| {
         progress.set(done as u64, |_| String::new())
     });
-    let score = found.await.map_err(|error| {
-        let kind = match &error {
-            MeasureError::Verifier(VerifierError::Task { .. })
-            | MeasureError::Grade(_) => Kind::Input,
-            _ => Kind::External,
-        };
-        Failure::new(kind, error)
+    let score = found.await.map_err(|error| match error {
+        MeasureError::Verifier(error) => error.into(),
+        MeasureError::Grade(_) => Failure::new(Kind::Input, error),
+        _ => Failure::new(Kind::External, error),
     })?;
     progress.finish();
     if score.tasks == 0 {

@@ -1,5 +1,7 @@
 //! The seam to whatever judges steps, and `label`, the verb that holds it to its sight.
 
+use std::fmt;
+
 use async_trait::async_trait;
 
 use crate::{Gold, NodeId, Sight, Task, Tree, Verdict, VerifierId};
@@ -11,6 +13,21 @@ pub struct Seen<'a> {
     pub task: &'a Task,
     /// The gold, if the verifier's sight includes it and the task has any.
     pub gold: Option<&'a Gold>,
+}
+
+impl Seen<'_> {
+    /// That the task lacks something which a verifier needs.
+    pub(crate) fn lacks(
+        &self,
+        verifier: &VerifierId,
+        message: impl fmt::Display,
+    ) -> VerifierError {
+        VerifierError::Task {
+            verifier: verifier.clone(),
+            task: self.task.id.to_string(),
+            message: message.to_string(),
+        }
+    }
 }
 
 /// What a verdict takes. Whoever may stop at an answer asks in this order.

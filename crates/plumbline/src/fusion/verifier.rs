@@ -134,14 +134,9 @@ impl Verifier for FusionVerifier {
         if self.fusion.sight.gold
             && seen.gold.is_none_or(|gold| gold.answers().is_empty())
         {
-            return Err(VerifierError::Task {
-                verifier: self.id.clone(),
-                task: seen.task.id.to_string(),
-                message:
-                    "the gold has no answer; add \"answer\" to its line in gold.jsonl, \
-                          or use fusion-online"
-                        .to_owned(),
-            });
+            let message = "the gold has no answer; add \"answer\" to its line in \
+                           gold.jsonl, or use fusion-online";
+            return Err(seen.lacks(&self.id, message));
         }
         let mut verdicts = Vec::with_capacity(nodes.len());
         for node in nodes {

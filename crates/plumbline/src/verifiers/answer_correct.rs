@@ -33,14 +33,6 @@ impl AnswerCorrect {
         Self { environment: Some(environment), ..Self::new() }
     }
 
-    fn refuse(&self, task: &Task, message: impl Into<String>) -> VerifierError {
-        VerifierError::Task {
-            verifier: self.id.clone(),
-            task: task.id.to_string(),
-            message: message.into(),
-        }
-    }
-
     /// The comparison of an answer, with what was executed for it.
     async fn compare(
         &self,
@@ -98,10 +90,10 @@ impl Verifier for AnswerCorrect {
     ) -> Result<Vec<Verdict>, VerifierError> {
         let gold = seen.gold.filter(|gold| !gold.answers().is_empty());
         let gold = gold.ok_or_else(|| {
-            self.refuse(seen.task, "it has no gold answer: add \"answer\"")
+            seen.lacks(&self.id, "it has no gold answer: add \"answer\"")
         })?;
-        let comparator = Comparator::of(gold)
-            .map_err(|error| self.refuse(seen.task, error.to_string()))?;
+        let comparator =
+            Comparator::of(gold).map_err(|error| seen.lacks(&self.id, error))?;
         let mut verdicts = Vec::new();
         for &node in nodes {
             let Some(step) = tree.get(node).map(|node| &node.step) else { continue };

@@ -87,11 +87,7 @@ impl Verifier for RetrievalGainGold {
             seen.gold.map(Gold::supporting).unwrap_or_default().into_iter().collect();
         if supporting.is_empty() {
             let message = "its gold lists no supporting documents: add \"supporting\"";
-            return Err(VerifierError::Task {
-                verifier: self.id.clone(),
-                task: seen.task.id.to_string(),
-                message: message.to_owned(),
-            });
+            return Err(seen.lacks(&self.id, message));
         }
         let find = |path: &Path<'_>| {
             let supports = |passage: &text::Passage<'_>| supporting.contains(passage.id);

@@ -53,11 +53,8 @@ impl Verifier for SqlResult {
         seen: Seen<'_>,
     ) -> Result<Vec<Verdict>, VerifierError> {
         let Some(gold) = seen.gold else { return Ok(vec![]) };
-        let comparator = Comparator::of(gold).map_err(|error| VerifierError::Task {
-            verifier: self.id.clone(),
-            task: seen.task.id.to_string(),
-            message: error.to_string(),
-        })?;
+        let comparator =
+            Comparator::of(gold).map_err(|error| seen.lacks(&self.id, error))?;
         // Other gold says nothing about the results of queries.
         let Comparator::Table(table) = comparator else { return Ok(vec![]) };
         let mut verdicts = Vec::new();

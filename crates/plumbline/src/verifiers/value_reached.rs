@@ -92,11 +92,8 @@ impl Verifier for ValueReached {
         seen: Seen<'_>,
     ) -> Result<Vec<Verdict>, VerifierError> {
         let Some(gold) = seen.gold else { return Ok(vec![]) };
-        let comparator = Comparator::of(gold).map_err(|error| VerifierError::Task {
-            verifier: self.id.clone(),
-            task: seen.task.id.to_string(),
-            message: error.to_string(),
-        })?;
+        let comparator =
+            Comparator::of(gold).map_err(|error| seen.lacks(&self.id, error))?;
         let find = |path: &Path<'_>| {
             let mut finding = find(&comparator, gold, path.step)?;
             let has_shown = |step: &Step| {

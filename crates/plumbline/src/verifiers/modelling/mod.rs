@@ -245,17 +245,14 @@ async fn beside(
     seen: Seen<'_>,
     model: &Model<'_>,
 ) -> Result<Option<Beside>, VerifierError> {
-    let args = seen.gold.and_then(gold_model).ok_or_else(|| VerifierError::Task {
-        verifier: verifier.id().clone(),
-        task: seen.task.id.to_string(),
-        message: "its gold has no model: add \"model\", the arguments of a solve call"
-            .to_owned(),
+    let lacks = |message: String| seen.lacks(verifier.id(), message);
+    let args = seen.gold.and_then(gold_model).ok_or_else(|| {
+        lacks(
+            "its gold has no model: add \"model\", the arguments of a solve call".into(),
+        )
     })?;
-    let gold = read(args, &Size::default()).map_err(|error| VerifierError::Task {
-        verifier: verifier.id().clone(),
-        task: seen.task.id.to_string(),
-        message: format!("its gold's model cannot be read: {error}"),
-    })?;
+    let gold = read(args, &Size::default())
+        .map_err(|error| lacks(format!("its gold's model cannot be read: {error}")))?;
     let solved = bench.solve(seen.task, args.clone(), verifier).await?;
     let Some(optimum) = solved.objective() else { return Ok(None) };
     let (mut difference, mut reversed) = (None, false);
