@@ -29,6 +29,7 @@ if MODE == "hang": time.sleep(1000)
 if MODE == "mute":
     print("oh dear", file=sys.stderr, flush=True)
     for line in sys.stdin: pass
+if MODE == "greeting": print("Server ready.", flush=True)
 if MODE == "flood": sys.stdout.write("x" * (1 << 30))
 for line in sys.stdin:
     request = json.loads(line)
@@ -62,6 +63,11 @@ for line in sys.stdin:
             while True: sys.stdout.write("x" * 65536)
         elif MODE == "huge": answer(request, text("x" * 9000))
         elif MODE == "misfit": answer(request, {"content": 3})
+        elif MODE == "chatty": print("debugging", flush=True)
+        elif MODE == "nothing": say({"jsonrpc": "2.0", "id": request["id"]})
+        elif MODE == "stranger": answer({"id": 999}, text("fine"))
+        elif MODE == "twice":
+            for _ in range(2): answer(request, text("fine"))
         elif MODE == "utf8":
             sys.stdout.buffer.write(b'{"jsonrpc": "2.0", "id": \xff}\n'); sys.stdout.flush(); sys.exit(1)
         elif MODE == "error":
@@ -82,6 +88,10 @@ fn served(mode: &str, effect: &str, more: &str) -> World {
 
 #[test]
 fn what_a_server_does_wrong_is_a_fault_and_the_episode_goes_on() {
+    let astray = |what: &str, begin: &str| {
+        let begin = begin.replace('"', "\\\"");
+        format!("trap: the tool broke: its server wrote {what}; it begins \"{begin}")
+    };
     for (mode, expected) in [
         ("fine", "fine"),
         ("crash", "trap: the tool broke: its server ended the connection"),
@@ -89,7 +99,12 @@ fn what_a_server_does_wrong_is_a_fault_and_the_episode_goes_on() {
         ("endless", "limit: too large: the answer has many more bytes than 4096"),
         ("huge", "limit: too large: the answer has 9004 bytes; at most 4096"),
         ("misfit", "trap: "),
-        ("utf8", "trap: "),
+        ("utf8", &astray("a line that is no MCP message", r#"{"jsonrpc""#)),
+        ("chatty", &astray("a line that is no MCP message", "debugging")),
+        ("nothing", &astray("a line that is no MCP message", r#"{"jsonrpc""#)),
+        ("stranger", &astray("an answer to nothing that it was asked", r#"{"jsonrpc""#)),
+        ("twice", "fine"),
+        ("greeting", "fine"),
         ("error", "bad_args: no such n"),
     ] {
         let world = served(&format!("\"{mode}\""), "pure", "");

@@ -39,6 +39,7 @@ mod server;
 mod answer;
 mod error;
 mod line;
+mod replies;
 mod session;
 mod tool;
 

@@ -1,7 +1,7 @@
 //! One connection to a server.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -10,7 +10,6 @@ use plumbline::{Limits, Observation};
 use reqwest::Client;
 use rmcp::model::{CallToolRequestParams, PaginatedRequestParams, Tool as Offer};
 use rmcp::service::{ClientInitializeError, RunningService, ServiceError};
-use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::transport::{StreamableHttpClientTransport, Transport};
 use rmcp::{RoleClient, serve_client};
@@ -18,7 +17,7 @@ use rustls::crypto::CryptoProvider;
 use serde_json::Value;
 
 use crate::answer;
-use crate::line::Lines;
+use crate::replies::{Offence, Replies};
 use crate::server::Address;
 
 /// What an answer is wrapped in, and how much a text grows by being written as JSON.
@@ -33,7 +32,8 @@ const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// at the other end of it.
 pub(crate) struct Session {
     service: Connection,
-    was_too_long: Arc<AtomicBool>,
+    /// What the server wrote that ended it.
+    offence: Arc<OnceLock<Offence>>,
     /// Whether a call was given up before it was answered: whoever comes next would wait too.
     hangs: AtomicBool,
     stderr: Option<Box<dyn Fn() -> String + Send + Sync>>,
@@ -42,8 +42,8 @@ pub(crate) struct Session {
 /// What a call came to.
 pub(crate) enum Reply {
     Answered(Observation),
-    /// The answer was too long to be read; the connection is gone.
-    TooLong,
+    /// The server wrote what is no answer; the connection is gone.
+    Offence(Offence),
     /// The connection is gone.
     Broken(String),
 }
@@ -58,16 +58,18 @@ impl Session {
         match address {
             Address::Program { start, .. } => {
                 let pipes = start().map_err(|error| error.to_string())?;
-                let (reader, was_too_long) = Lines::new(pipes.reader, bytes_max);
-                let transport = AsyncRwTransport::new_client(reader, pipes.writer)
-                    .with_max_line_length(bytes_max);
+                let (replies, offence) =
+                    Replies::new(pipes.reader, pipes.writer, bytes_max);
                 let stderr = pipes.stderr;
-                match shake_hands(transport, limits).await {
+                match shake_hands(replies, limits).await {
                     Ok(service) => {
                         let (hangs, stderr) = (AtomicBool::default(), Some(stderr));
-                        Ok(Self { service, was_too_long, hangs, stderr })
+                        Ok(Self { service, offence, hangs, stderr })
                     }
-                    Err(message) => Err(with_stderr(message, &stderr())),
+                    Err(message) => {
+                        let message = offence.get().map_or(message, Offence::to_string);
+                        Err(with_stderr(message, &stderr()))
+                    }
                 }
             }
             Address::Url(url) => {
@@ -79,8 +81,8 @@ impl Session {
                 let transport =
                     StreamableHttpClientTransport::with_client(client, config);
                 let service = shake_hands(transport, limits).await?;
-                let (was_too_long, hangs) = (Arc::default(), AtomicBool::default());
-                Ok(Self { service, was_too_long, hangs, stderr: None })
+                let (offence, hangs) = (Arc::default(), AtomicBool::default());
+                Ok(Self { service, offence, hangs, stderr: None })
             }
         }
     }
@@ -92,8 +94,11 @@ impl Session {
         for _ in 0..PAGES_MAX {
             let page = PaginatedRequestParams::default().with_cursor(cursor);
             let listed = self.service.list_tools(Some(page)).await;
-            let listed =
-                listed.map_err(|error| with_stderr(told(&error), &self.stderr()))?;
+            let listed = listed.map_err(|error| {
+                let message =
+                    self.offence.get().map_or_else(|| told(&error), Offence::to_string);
+                with_stderr(message, &self.stderr())
+            })?;
             offers.extend(listed.tools);
             if offers.len() > OFFERS_MAX {
                 break;
@@ -125,11 +130,13 @@ impl Session {
                 Err(ServiceError::McpError(error)) => {
                     Reply::Answered(answer::refusal(&error))
                 }
-                Err(_) if self.was_too_long.load(Ordering::Acquire) => Reply::TooLong,
                 Err(error) => {
-                    let stderr = self.stderr();
-                    tracing::warn!(tool, %error, %stderr, "an MCP server broke");
-                    Reply::Broken(told(&error))
+                    let (offence, stderr) = (self.offence.get(), self.stderr());
+                    tracing::warn!(tool, %error, ?offence, %stderr, "an MCP server broke");
+                    match offence {
+                        Some(offence) => Reply::Offence(offence.clone()),
+                        None => Reply::Broken(told(&error)),
+                    }
                 }
             }
         };

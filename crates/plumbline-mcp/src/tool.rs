@@ -9,6 +9,7 @@ use plumbline::{
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::replies::Offence;
 use crate::server::Server;
 use crate::session::{Reply, Session};
 
@@ -87,8 +88,10 @@ impl McpTool {
         };
         match session.call(&self.name, args, limits).await {
             Reply::Answered(observation) => observation,
-            Reply::TooLong => broken(Reply::TooLong, limits),
-            Reply::Broken(message) => external(message),
+            Reply::Offence(Offence::TooLong) => too_long(limits),
+            Reply::Offence(Offence::Astray(message)) | Reply::Broken(message) => {
+                external(message)
+            }
         }
     }
 
@@ -138,7 +141,7 @@ impl McpTool {
             let tool = call[0].as_str().expect("nobody else writes under this key");
             match session.call(tool, &call[1], limits).await {
                 Reply::Answered(_) => {}
-                Reply::TooLong | Reply::Broken(_) => {
+                Reply::Offence(_) | Reply::Broken(_) => {
                     let message =
                         format!("it broke at {tool}, which it had answered before");
                     return Err(self.gone(message));
@@ -157,10 +160,13 @@ impl McpTool {
 fn broken(reply: Reply, limits: &Limits) -> Observation {
     match reply {
         Reply::Answered(observation) => observation,
-        Reply::TooLong => {
-            let max = limits.output_bytes_max;
-            Observation::excess(format!("the answer has many more bytes than {max}"))
-        }
+        Reply::Offence(Offence::TooLong) => too_long(limits),
+        Reply::Offence(Offence::Astray(message)) => Observation::broken(message),
         Reply::Broken(_) => Observation::broken("its server ended the connection"),
     }
+}
+
+fn too_long(limits: &Limits) -> Observation {
+    let max = limits.output_bytes_max;
+    Observation::excess(format!("the answer has many more bytes than {max}"))
 }
