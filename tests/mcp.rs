@@ -37,6 +37,8 @@ for line in sys.stdin:
     if method == "initialize":
         answer(request, {"protocolVersion": request["params"]["protocolVersion"],
             "capabilities": {"tools": {}}, "serverInfo": {"name": "t", "version": "1"}})
+    elif method == "tools/list" and MODE == "listless":
+        print("oh dear", file=sys.stderr, flush=True)
     elif method == "tools/list":
         names = ["act", "count", "bad"] + [f"t{i}" for i in range(TOOLS)]
         if MODE == "name": names = ["a b"]
@@ -129,12 +131,20 @@ fn a_server_that_cannot_be_opened_says_why() {
         );
         world.fails(&["tool", "list", "plugged"], code, words);
     };
-    fails("\"hang\"", "", 5, &["server.py", "no answer within call_ms_max"]);
+    let silent =
+        "did not answer `initialize` within call_ms_max = 2000 ms: it must be an MCP";
+    fails("\"hang\"", "", 5, &["server.py", silent]);
     fails("\"flood\"", "", 5, &["server.py"]);
     fails("\"name\"", "", 3, &["\"a b\"", "`only` leaves it out"]);
     fails("\"fine\"", "only = [\"act\", \"atc\"]", 3, &["no tool \"atc\"", "count"]);
     fails("\"array\"", "", 3, &["environment.toml:", "tool act", "of type object"]);
-    fails("\"mute\"", "", 5, &["no answer within call_ms_max", "oh dear"]);
+    fails("\"mute\"", "", 5, &["server.py", silent, "standard error: oh dear"]);
+    fails(
+        "\"listless\"",
+        "",
+        5,
+        &["did not answer `tools/list`", "standard error: oh dear"],
+    );
     fails("\"fine\"", "variables = [\"HOME\"]", 3, &["effect is external"]);
     let twice = "[[tools]]\ntype = \"mcp\"\ncommand = [\"python3\", \"server.py\", \"fine\"]\n\
                  effect = \"pure\"";

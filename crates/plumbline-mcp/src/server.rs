@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use plumbline::{Digest, Effect, Limits, Tool, ToolSpec};
 use rmcp::model::Tool as Offer;
@@ -90,8 +89,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Connects to a server, within `limits.call_ms_max`, and gives a tool for each of its
-    /// tools that is taken.
+    /// Connects to a server and has it list its tools, each within `limits.call_ms_max`, and
+    /// gives a tool for each that is taken.
     pub async fn open(
         settings: ServerSettings,
         limits: &Limits,
@@ -106,20 +105,12 @@ impl Server {
         }
         let connect = async {
             let session = Session::open(&address, limits).await?;
-            let offers = session.offers().await?;
+            let offers = session.offers(limits).await?;
             Ok::<_, String>((session, offers))
-        };
-        // The handshake has as much for itself.
-        let wait = Duration::from_millis(limits.call_ms_max.saturating_mul(2));
-        let connected = match tokio::time::timeout(wait, connect).await {
-            Ok(connected) => connected,
-            Err(_) => {
-                Err(format!("no answer within call_ms_max = {} ms", limits.call_ms_max))
-            }
         };
         let unreachable =
             |message| McpError::Unreachable { server: name.clone(), message };
-        let (session, offers) = connected.map_err(unreachable)?;
+        let (session, offers) = connect.await.map_err(unreachable)?;
         let refused = |message| McpError::Tools { server: name.clone(), message };
         let named = effects.keys().chain(only.iter().flatten());
         if let Some(missing) =

@@ -87,17 +87,24 @@ impl Session {
         }
     }
 
-    /// The tools it offers. The error is in words.
-    pub(crate) async fn offers(&self) -> Result<Vec<Offer>, String> {
+    /// The tools it offers, said within `limits.call_ms_max`. The error is in words.
+    pub(crate) async fn offers(&self, limits: &Limits) -> Result<Vec<Offer>, String> {
+        let ms_max = limits.call_ms_max;
+        let listed =
+            tokio::time::timeout(Duration::from_millis(ms_max), self.listed()).await;
+        let listed = listed.unwrap_or_else(|_| Err(silent("tools/list", ms_max)));
+        listed.map_err(|message| with_stderr(message, &self.stderr()))
+    }
+
+    async fn listed(&self) -> Result<Vec<Offer>, String> {
         let mut offers = Vec::new();
         let mut cursor = None;
         for _ in 0..PAGES_MAX {
             let page = PaginatedRequestParams::default().with_cursor(cursor);
             let listed = self.service.list_tools(Some(page)).await;
-            let listed = listed.map_err(|error| {
-                let message =
-                    self.offence.get().map_or_else(|| told(&error), Offence::to_string);
-                with_stderr(message, &self.stderr())
+            let listed = listed.map_err(|error| match self.offence.get() {
+                Some(offence) => offence.to_string(),
+                None => told(&error),
             })?;
             offers.extend(listed.tools);
             if offers.len() > OFFERS_MAX {
@@ -182,9 +189,17 @@ fn shake_hands(
             Err(error.error.to_string())
         }
         Ok(Err(error)) => Err(ClientInitializeError::to_string(&error)),
-        Err(_) => Err(format!("no answer within call_ms_max = {ms_max} ms")),
+        Err(_) => Err(silent("initialize", ms_max)),
     };
     shaken.map(words).boxed()
+}
+
+/// What to do about a server that does not answer a question of the protocol.
+fn silent(method: &str, ms_max: u64) -> String {
+    format!(
+        "it did not answer `{method}` within call_ms_max = {ms_max} ms: it must be an MCP \
+         server; one that takes longer to start needs a larger call_ms_max"
+    )
 }
 
 /// A failure in words, without the library's types.
