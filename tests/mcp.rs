@@ -310,13 +310,10 @@ fn calls_of_a_client_that_does_not_wait_are_made_in_its_order() {
     let count = r#"while read -r line; do i=${line#*'"state":'}; i=${i%%[!0-9]*}
         i=$((${i:-0}+1)); echo "{\"text\": \"$i\", \"state\": $i}"; done"#;
     let world = plugged(&[("count", "stateful", count)]);
-    let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {},
-        "clientInfo": { "name": "test", "version": "1" } });
-    let request = |id: u32, method: &str, params: Value| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
     let call = json!({ "name": "count", "arguments": { "n": 1 } });
-    let mut lines = vec![request(0, "initialize", hello)];
+    let mut lines = vec![initialize(0)];
     lines.push(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
-    lines.extend((1..=40).map(|id| request(id, "tools/call", call.clone())));
+    lines.extend((1..=40).map(|id| request(id, "tools/call", &call)));
     let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let mut server = world.command(&["mcp", "plugged"]);
     server.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -333,6 +330,46 @@ fn calls_of_a_client_that_does_not_wait_are_made_in_its_order() {
     assert!(server.wait().expect("it ends").success());
 }
 
+/// A request of a client's, and the first one of all.
+fn request(id: u32, method: &str, params: &Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
+}
+
+fn initialize(id: u32) -> Value {
+    let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" } });
+    request(id, "initialize", &hello)
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_refused_and_the_next_one_is_served() {
+    let world = World::new();
+    let mut server = world.command(&["mcp", "world"]);
+    server.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = server.spawn().expect("plumb starts");
+    let mut stdin = server.stdin.take().expect("it is piped");
+    let mut lines = BufReader::new(server.stdout.take().expect("it is piped")).lines();
+    let mut said = |line: &[u8]| -> Value {
+        stdin.write_all(&[line, b"\n"].concat()).expect("it reads");
+        let said = lines.next().expect("it answers").expect("in text");
+        serde_json::from_str(&said).expect("in JSON")
+    };
+    let refused = |said: Value, code: i32, id: Value| {
+        assert_eq!((&said["error"]["code"], said.get("id")), (&json!(code), Some(&id)));
+    };
+    refused(said(b"hello?"), -32700, Value::Null);
+    let greeting = said(initialize(1).to_string().as_bytes());
+    assert_eq!(greeting["result"]["serverInfo"]["name"], "plumbline", "{greeting}");
+    for unread in [&b"{\"jsonrpc\": \"2.0\", "[..], b"\xff", &vec![b'x'; 5 << 20]] {
+        refused(said(unread), -32700, Value::Null);
+        refused(said(br#"{"id": 7, "method": "tools/list"}"#), -32600, json!(7));
+        let listed = said(request(2, "tools/list", &json!({})).to_string().as_bytes());
+        assert_eq!(listed["result"]["tools"][0]["name"], "search", "{listed}");
+    }
+    drop(stdin);
+    assert!(server.wait().expect("it ends").success());
+}
+
 #[test]
 fn our_tools_serve_any_client() {
     let world = World::new();
@@ -342,17 +379,13 @@ fn our_tools_serve_any_client() {
     let mut stdin = server.stdin.take().expect("it is piped");
     let mut lines = BufReader::new(server.stdout.take().expect("it is piped")).lines();
     let mut ask = |id: u32, method: &str, params: Value| {
-        let request =
-            json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        writeln!(stdin, "{request}").expect("it reads");
+        writeln!(stdin, "{}", request(id, method, &params)).expect("it reads");
         let line = lines.next().expect("it answers").expect("in text");
         let answer: Value = serde_json::from_str(&line).expect("in JSON");
         assert_eq!(answer["id"], id, "{answer}");
         answer
     };
-    let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {},
-        "clientInfo": { "name": "test", "version": "1" } });
-    let said = ask(1, "initialize", hello);
+    let said = ask(1, "initialize", initialize(1)["params"].clone());
     assert_eq!(said["result"]["serverInfo"]["name"], "plumbline", "{said}");
     let said = ask(2, "tools/list", json!({}));
     assert_eq!(said["result"]["tools"][0]["name"], "search", "{said}");

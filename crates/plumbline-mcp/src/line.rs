@@ -70,7 +70,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 pub(crate) enum Unread {
     /// It is no JSON.
     Text,
-    /// It is JSON, and perhaps has an id.
+    /// It is JSON. The id is null where it has none.
     Json { id: Value },
 }
 
@@ -88,10 +88,11 @@ pub(crate) fn read<Role: ServiceRole>(
         return Ok(Some(message));
     }
     let value: Value = serde_json::from_str(text).map_err(|_| Unread::Text)?;
-    match value.get("id") {
-        None if value["method"].is_string() => Ok(None),
-        id => Err(Unread::Json { id: id.cloned().unwrap_or_default() }),
+    if value.get("id").is_none() && value["method"].is_string() {
+        return Ok(None);
     }
+    let id = value.get("id").filter(|id| id.is_string() || id.is_number());
+    Err(Unread::Json { id: id.cloned().unwrap_or_default() })
 }
 
 /// What writes messages, whole ones in turn.

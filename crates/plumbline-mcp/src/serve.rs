@@ -1,18 +1,24 @@
 //! Our tools for any MCP client, over standard input and output.
 
+use std::io;
+
+use futures::future::BoxFuture;
 use plumbline::{Observation, ToolSpec};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData,
-    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
-    ServerConfig, Tool as Offer,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ClientJsonRpcMessage,
+    ContentBlock, ErrorCode, ErrorData, Implementation, ListToolsResult,
+    PaginatedRequestParams, ServerCapabilities, ServerConfig, ServerJsonRpcMessage,
+    Tool as Offer,
 };
 use rmcp::service::RequestContext;
-use rmcp::transport::async_rw::AsyncRwTransport;
-use rmcp::transport::stdio;
+use rmcp::transport::{Transport, stdio};
 use rmcp::{RoleServer, serve_server};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::io::Stdin;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::line::{self, Lines, TooLong, Unread, Writer};
 
 /// Bytes of one line that a client may write.
 const LINE_BYTES_MAX: usize = 4 << 20;
@@ -50,11 +56,69 @@ pub async fn serve(specs: &[ToolSpec], calls: mpsc::Sender<Call>) -> Result<(), 
 
 async fn attend(desk: Desk) -> Result<(), String> {
     let (reader, writer) = stdio();
-    let transport =
-        AsyncRwTransport::new_server(reader, writer).with_max_line_length(LINE_BYTES_MAX);
-    let service = serve_server(desk, transport).await;
+    let lines = Lines::new(reader, LINE_BYTES_MAX);
+    let requests =
+        Requests { lines, writer: Writer::new(Box::new(writer)), refusal: None };
+    let service = serve_server(desk, requests).await;
     let service = service.map_err(|error| error.to_string())?;
     service.waiting().await.map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// What a client writes. A line that cannot be read is answered with an error, for the client
+/// may wait for it, and the next one is read.
+struct Requests {
+    lines: Lines<Stdin>,
+    writer: Writer,
+    /// The error that is being written. Whoever gives up waiting for a request leaves it here.
+    refusal: Option<BoxFuture<'static, io::Result<()>>>,
+}
+
+impl Transport<RoleServer> for Requests {
+    type Error = io::Error;
+
+    fn send(
+        &mut self,
+        message: ServerJsonRpcMessage,
+    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        self.writer.write(&message)
+    }
+
+    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
+        loop {
+            if let Some(refusal) = &mut self.refusal {
+                let written = refusal.await;
+                self.refusal = None;
+                written.ok()?;
+            }
+            let (code, id, message) = match self.lines.next().await? {
+                Ok(line) => match line::read::<RoleServer>(&line) {
+                    Ok(None) => continue,
+                    Ok(message) => return message,
+                    Err(Unread::Text) => (
+                        ErrorCode::PARSE_ERROR,
+                        Value::Null,
+                        "a line that is no JSON".into(),
+                    ),
+                    Err(Unread::Json { id }) => {
+                        (ErrorCode::INVALID_REQUEST, id, "JSON that is no message".into())
+                    }
+                },
+                Err(TooLong) => {
+                    let message = format!("a line of more than {LINE_BYTES_MAX} bytes");
+                    (ErrorCode::PARSE_ERROR, Value::Null, message)
+                }
+            };
+            // JSON-RPC wants an id of null where there is none, which `rmcp` cannot write.
+            let error = json!({ "code": code.0, "message": message });
+            let refusal = json!({ "jsonrpc": "2.0", "id": id, "error": error });
+            self.refusal = Some(self.writer.write(&refusal));
+        }
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        self.writer.close().await;
+        Ok(())
+    }
 }
 
 struct Desk {
