@@ -17,8 +17,11 @@ use crate::tool::McpTool;
 /// Bytes of a description that a model is told.
 const DESCRIPTION_BYTES_MAX: usize = 8 << 10;
 const NAME_CHARS_MAX: usize = 64;
-/// Servers that are kept running for states to go on from.
-const BRANCHES_MAX: usize = 8;
+/// Servers that are kept running for states to go on from. How many episodes go on at once
+/// nobody here knows: where they are more, a state finds that its server made way for those of
+/// others, and its calls are told to a fresh one. What is kept costs memory: a server of
+/// Node's some 70 MB.
+const BRANCHES_MAX: usize = 32;
 /// Pure calls that are made at once, each over a connection of its own.
 const AT_ONCE_MAX: usize = 16;
 
@@ -254,4 +257,78 @@ fn spec(
     let pinned = Digest::of_json(&(server, effect, &name, &description, &parameters));
     let description = plumbline::cut(description, DESCRIPTION_BYTES_MAX);
     Ok(ToolSpec { name, description, parameters, pinned })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use plumbline::Scratch;
+    use serde_json::json;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+
+    use super::*;
+
+    /// A server with the tool `count`, which says how often it was called.
+    async fn count(pipe: DuplexStream) {
+        let (reader, mut writer) = tokio::io::split(pipe);
+        let mut lines = BufReader::new(reader).lines();
+        let mut calls = 0;
+        while let Ok(Some(line)) = lines.next_line().await {
+            let request: Value = serde_json::from_str(&line).expect("JSON");
+            let result = match request["method"].as_str().expect("a method") {
+                "initialize" => {
+                    let version = &request["params"]["protocolVersion"];
+                    json!({ "protocolVersion": version, "capabilities": { "tools": {} },
+                        "serverInfo": { "name": "count", "version": "1" } })
+                }
+                "tools/list" => json!({ "tools": [
+                    { "name": "count", "inputSchema": { "type": "object" } }] }),
+                "tools/call" => {
+                    calls += 1;
+                    json!({ "content": [{ "type": "text", "text": calls.to_string() }] })
+                }
+                _ => continue,
+            };
+            let answer =
+                json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+            writer.write_all(format!("{answer}\n").as_bytes()).await.expect("it is read");
+        }
+    }
+
+    #[tokio::test]
+    async fn episodes_that_take_turns_keep_a_server_each() {
+        let starts = Arc::new(AtomicUsize::new(0));
+        let started = Arc::clone(&starts);
+        let start = move || {
+            started.fetch_add(1, Ordering::Relaxed);
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            tokio::spawn(count(theirs));
+            let (reader, writer) = tokio::io::split(ours);
+            let (reader, writer) = (Box::new(reader), Box::new(writer));
+            Ok(Pipes { reader, writer, stderr: Box::new(String::new) })
+        };
+        let settings = ServerSettings {
+            address: Address::Program {
+                name: "count".to_owned(),
+                digest: Digest::of(b"count"),
+                start: Box::new(start),
+            },
+            effect: Effect::Stateful,
+            effects: BTreeMap::new(),
+            only: None,
+            prefix: String::new(),
+        };
+        let limits = Limits::default();
+        let tools = Server::open(settings, &limits).await.expect("it opens");
+        let mut episodes = vec![Scratch::default(); 24];
+        for call in 1..=3 {
+            for scratch in &mut episodes {
+                let said = tools[0].call(&json!({}), scratch, &limits).await;
+                assert_eq!(said.expect("an answer").text(), call.to_string());
+            }
+        }
+        // One more listed the tools.
+        assert_eq!(starts.load(Ordering::Relaxed), 25);
+    }
 }
