@@ -40,8 +40,8 @@ PIP_harbor := --no-deps --ignore-requires-python
 PIP_openrlhf := --no-deps
 
 GUESTS := $(CACHE)/guests
-NPM_GUESTS := @modelcontextprotocol/server-everything @modelcontextprotocol/server-filesystem \
-  @bytecodealliance/componentize-js@0.23
+NPM_GUESTS := @modelcontextprotocol/server-everything@2026.8.31 \
+  @modelcontextprotocol/server-filesystem@2026.8.31 @bytecodealliance/componentize-js@0.23
 PIP_GUESTS := componentize-py==0.25.*
 
 .PHONY: help setup tools model python guests build demo test interop bench

@@ -64,6 +64,25 @@ fn assert_none(problems: &[String]) {
 }
 
 #[test]
+fn what_tests_fetch_is_pinned() {
+    let makefile = fs::read_to_string(root().join("Makefile")).expect("it is there");
+    let makefile = makefile.replace("\\\n", " ");
+    let lists = makefile.lines().filter_map(|line| line.split_once("_GUESTS := "));
+    let mut problems = Vec::new();
+    for (installer, packages) in lists {
+        let version = if installer == "NPM" { "@" } else { "==" };
+        for package in packages.split_whitespace() {
+            // A scope begins with an @ as well.
+            let is_pinned = package.rfind(version).is_some_and(|at| at > 0);
+            if !is_pinned {
+                problems.push(format!("Makefile: {package}: which version?"));
+            }
+        }
+    }
+    assert_none(&problems);
+}
+
+#[test]
 fn the_top_level_is_fixed() {
     const EXPECTED: [&str; 10] = [
         "Cargo.lock",
