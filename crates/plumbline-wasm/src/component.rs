@@ -44,8 +44,10 @@ const UNKNOWN_IMPORT: &str = "unknown import";
 const IMPORTS: &str = "no component is given a file system, network or process, and only a tool \
     that is granted them a clock or randomness: build it without \
     (componentize-py: --stub-wasi)";
-/// Bytes that one call of the host may lift out of a guest, beyond what an answer may have.
+/// Bytes that one call of the host may lift out of a guest, beyond what an answer and a state
+/// may have; and what wasmtime says of more.
 const LIFTED_BYTES_SLACK: usize = 1 << 20;
+const LIFTED_TOO_MUCH: &str = "too much data is being copied";
 
 /// What all components share: an engine, a pool of places to run in, a cache of compiled code.
 #[derive(Clone)]
@@ -101,6 +103,8 @@ enum Stopped {
     Fuel,
     Memory,
     State(usize),
+    /// It handed over more than the host would take to find out how much too much it is.
+    Lifted,
     Trap(String),
 }
 
@@ -280,12 +284,7 @@ fn run<T>(
 ) -> Result<(T, Option<String>), Stopped> {
     let mut store = Store::new(engine, host);
     store.limiter(|host| host);
-    store.set_hostcall_fuel(
-        limits
-            .output_bytes_max
-            .saturating_add(limits.files_bytes_max)
-            .saturating_add(LIFTED_BYTES_SLACK),
-    );
+    store.set_hostcall_fuel(lifted_bytes_max(limits));
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
         Ok(match is_cancelled.load(Ordering::Relaxed) {
@@ -300,16 +299,24 @@ fn run<T>(
         Err(error) => match (store.data().excess(), error.downcast_ref::<Trap>()) {
             (Some(bytes), _) => Err(Stopped::State(bytes)),
             (_, Some(Trap::OutOfFuel)) => Err(Stopped::Fuel),
-            _ => Err(Stopped::Trap(error.root_cause().to_string())),
+            _ => match error.root_cause().to_string() {
+                said if said.starts_with(LIFTED_TOO_MUCH) => Err(Stopped::Lifted),
+                said => Err(Stopped::Trap(said)),
+            },
         },
     }
+}
+
+fn lifted_bytes_max(limits: &Limits) -> usize {
+    let kept = limits.output_bytes_max.saturating_add(limits.files_bytes_max);
+    kept.saturating_add(LIFTED_BYTES_SLACK)
 }
 
 impl Stopped {
     /// For the model: the same whenever it happens.
     fn told(self, limits: &Limits) -> Observation {
         match self {
-            state @ Stopped::State(_) => Observation::excess(state.said(limits)),
+            Stopped::State(_) | Stopped::Lifted => Observation::excess(self.said(limits)),
             trap @ Stopped::Trap(_) => Observation::broken(trap.said(limits)),
             Stopped::Fuel | Stopped::Memory => Observation::fault(
                 Fault::Limit,
@@ -326,6 +333,10 @@ impl Stopped {
             }
             Stopped::State(bytes) => {
                 format!("its state has {bytes} bytes; at most {}", limits.files_bytes_max)
+            }
+            Stopped::Lifted => {
+                let bytes_max = lifted_bytes_max(limits);
+                format!("its answer or its state has more than {bytes_max} bytes")
             }
             Stopped::Trap(message) if message.starts_with(UNKNOWN_IMPORT) => {
                 format!("{message}; {IMPORTS}")

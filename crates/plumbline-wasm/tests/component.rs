@@ -94,6 +94,11 @@ async fn what_a_component_does_wrong_is_a_fault() {
         ("(call $ok (i32.const 65537))", Fault::Limit, "65537 bytes; at most 65536"),
         ("(call $ok (i32.const 2000000))", Fault::Trap, "broke"),
         (
+            "(drop (memory.grow (i32.const 40))) (call $ok (i32.const 2000000))",
+            Fault::Limit,
+            "its answer or its state has more than 1179648 bytes",
+        ),
+        (
             "(i32.store8 (i32.const 8192) (i32.const 255)) (call $ok (i32.const 1))",
             Fault::Trap,
             "utf-8",
@@ -105,6 +110,12 @@ async fn what_a_component_does_wrong_is_a_fault() {
             "(call $set (i32.const 8192) (i32.const 70000)) (call $ok (i32.const 1))",
             Fault::Limit,
             "its state has 70000 bytes",
+        ),
+        (
+            "(drop (memory.grow (i32.const 40))) \
+             (call $set (i32.const 8192) (i32.const 2000000)) (call $ok (i32.const 1))",
+            Fault::Limit,
+            "its answer or its state has more than 1179648 bytes",
         ),
         (
             "(call $set (i32.const 8192) (i32.const 4)) (call $ok (i32.const 1))",
