@@ -171,6 +171,18 @@ fn a_guest_that_breaks_has_failed_alone_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_guest_that_names_its_question_is_held_to_it() {
+    let world = judged(&[("mine", &[], "verdicts = say()")]);
+    world.edit("plugged/mine.py", "\"name\"", "\"ids\":true,\"name\"");
+    let answer = "'id': question['id'], 'verdicts'";
+    world.edit("plugged/mine.py", "'verdicts': v", &format!("{answer}: v"));
+    world.ok(&["label", "run"]);
+    assert_eq!(verdicts(&world, "mine").len(), 3);
+    world.edit("plugged/mine.py", answer, "'id': 0, 'verdicts'");
+    world.fails(&["label", "run"], 5, &["its answer has the id 0, and the question 1"]);
+}
+
+#[test]
 fn a_guest_that_cannot_be_opened_says_why() {
     let opened = |from: &str, to: &str, code: i32, words: &[&str]| {
         let world = judged(&[("mine", &[], "")]);

@@ -174,6 +174,41 @@ fn a_line_that_nobody_asked_for_is_no_answer() {
 }
 
 #[test]
+fn an_answer_that_names_another_question_is_no_answer() {
+    let answers = |text: &str| {
+        format!(
+            r#"while read -r line; do id=${{line#'{{"id":'}}; id=${{id%%,*}}
+            {text}; done"#
+        )
+    };
+    let late = answers(
+        r#"[ "$id" = 1 ] || echo "{\"id\": 1, \"text\": \"late\"}"
+           echo "{\"id\": $id, \"text\": \"fine\"}""#,
+    );
+    let other = answers(r#"echo "{\"id\": 7, \"text\": \"$id\"}""#);
+    let said = r#"while read -r line; do echo '{"id": 1, "text": "fine"}'; done"#;
+    let programs =
+        [("late", &*late), ("other", &*other), ("none", SOUND), ("said", said)];
+    let world = plugged(&programs.map(|(name, body)| (name, "pure", body)));
+    for name in ["late", "other", "none"] {
+        let named = format!("\"name\":\"{name}\"");
+        let ids = format!("\"ids\":true,{named}");
+        world.edit(&format!("plugged/{name}.sh"), &named, &ids);
+    }
+    let calls = ["late", "late", "late", "other", "none", "said"];
+    let (seen, _) = observed(&world, &calls, "run");
+    assert_eq!(seen[..3], ["fine"; 3], "{seen:?}");
+    for (seen, word) in seen[3..].iter().zip([
+        "its answer has the id 7, and the question 1",
+        "its answer has no id, which",
+        "its answer has an id, and its first line no",
+    ]) {
+        assert!(seen.starts_with(&format!("trap: the tool broke: {word}")), "{seen}");
+    }
+    world.ok(&["replay", "run"]);
+}
+
+#[test]
 fn code_cannot_call_a_tool_whose_state_it_would_lose() {
     for (effect, word) in [("stateful", "would be lost"), ("external", "from the record")]
     {

@@ -17,6 +17,8 @@ SPEC = {
         "required": ["note"],
         "additionalProperties": False,
     },
+    # Each question has an id, and the answer says it again: a line too many is told from it.
+    "ids": True,
 }
 
 
@@ -38,6 +40,7 @@ for line in sys.stdin:
     request = json.loads(line)
     try:
         text, data, state = call(request["args"], request.get("state"))
-        print(json.dumps({"text": text, "data": data, "state": state}))
+        answer = {"text": text, "data": data, "state": state}
     except Refused as refusal:
-        print(json.dumps({"fault": "refused", "message": str(refusal)}))
+        answer = {"fault": "refused", "message": str(refusal)}
+    print(json.dumps({"id": request["id"], **answer}))

@@ -16,6 +16,8 @@ INTRODUCTION = {
     # What it must be shown beyond the path up to the step: "gold", "later", "outcome". Every
     # label that is made of its verdicts says so.
     "sees": [],
+    # Each question has an id, and the answer says it again: a line too many is told from it.
+    "ids": True,
 }
 
 
@@ -39,4 +41,5 @@ for line in sys.stdin:
     question = json.loads(line)
     steps = {step["node"]: step for step in question["steps"]}
     verdicts = [judge(steps, node) for node in question["judge"]]
-    print(json.dumps({"verdicts": [it for it in verdicts if it is not None]}))
+    verdicts = [verdict for verdict in verdicts if verdict is not None]
+    print(json.dumps({"id": question["id"], "verdicts": verdicts}))

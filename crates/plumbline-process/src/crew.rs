@@ -1,18 +1,24 @@
 //! The processes of one program: several of them run at once, and any may be ended between two
 //! lines.
 
+use std::borrow::Cow;
 use std::process::ExitStatus;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use plumbline::verifiers::Introduction;
 use plumbline::{Fault, Limits};
+use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::process::{Process, Silence};
+use crate::wire::Hello;
 use crate::{ProcessError, Program};
 
 /// Bytes of the line in which a program says what it is.
 const HELLO_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a wrong id that are shown.
+const SHOWN_BYTES_MAX: usize = 80;
 
 /// Processes of one program, which said the same of themselves.
 pub(crate) struct Crew<H> {
@@ -23,8 +29,27 @@ pub(crate) struct Crew<H> {
     turns: Semaphore,
 }
 
+/// What a program says first.
+pub(crate) trait Greeting: PartialEq {
+    /// Whether its answers name the question.
+    fn has_ids(&self) -> bool;
+}
+
+impl Greeting for Hello {
+    fn has_ids(&self) -> bool {
+        self.ids
+    }
+}
+
+impl Greeting for Introduction {
+    fn has_ids(&self) -> bool {
+        self.ids()
+    }
+}
+
 /// A line that a program is to answer.
 pub(crate) struct Line<'l> {
+    /// An object, and the end of the line.
     pub(crate) bytes: &'l [u8],
     pub(crate) answer_bytes_max: usize,
     /// Whether one that broke over it may be given it again.
@@ -40,7 +65,7 @@ pub(crate) struct Broke {
     pub(crate) stderr: String,
 }
 
-impl<H: PartialEq> Crew<H> {
+impl<H: Greeting> Crew<H> {
     /// Starts a program and hears what it is, within `limits.call_ms_max`.
     pub(crate) async fn open(
         program: Program,
@@ -98,11 +123,16 @@ impl<H: PartialEq> Crew<H> {
         line: &Line<'_>,
         read: impl Fn(&[u8]) -> Result<A, String>,
     ) -> Result<Result<A, Broke>, ProcessError> {
-        let bytes_max = line.answer_bytes_max;
+        let id = self.hello.has_ids().then_some(process.answered + 1);
+        let bytes_max = line.answer_bytes_max.saturating_add(digits(id));
+        let read = |answer: &[u8]| {
+            let read = read(answer)?;
+            check_id(answer, id).map(|()| read)
+        };
         let asked = match process.has_more() {
             // It would be taken for the answer.
             true => Err("it wrote a line before it was asked anything"),
-            false => Ok(process.ask(line.bytes, bytes_max).await),
+            false => Ok(process.ask(&numbered(line.bytes, id), bytes_max).await),
         };
         let (fault, message) = match asked {
             Err(early) => (Fault::Trap, early.to_owned()),
@@ -114,6 +144,7 @@ impl<H: PartialEq> Crew<H> {
                 Err(message) => (Fault::Trap, message),
             },
             Ok(Err(Silence::TooLong)) => {
+                let bytes_max = line.answer_bytes_max;
                 (Fault::Limit, format!("its answer has more than {bytes_max} bytes"))
             }
             Ok(Err(Silence::Ended(status))) => {
@@ -149,6 +180,46 @@ impl<H: PartialEq> Crew<H> {
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Process>> {
         self.idle.lock().expect("nothing panics while it holds this lock")
     }
+}
+
+/// A question with its id, which stands first: there a program without a parser finds it.
+fn numbered(question: &[u8], id: Option<u64>) -> Cow<'_, [u8]> {
+    match (id, question) {
+        (Some(id), [b'{', rest @ ..]) => {
+            [format!("{{\"id\":{id},").as_bytes(), rest].concat().into()
+        }
+        _ => question.into(),
+    }
+}
+
+/// Holds an answer that could be read to the question's id.
+fn check_id(answer: &[u8], id: Option<u64>) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: Option<serde_json::Value>,
+    }
+    let named: Named =
+        serde_json::from_slice(answer).map_err(|error| format!("its id: {error}"))?;
+    match (named.id, id) {
+        (None, None) => Ok(()),
+        (Some(said), Some(id)) if said == id => Ok(()),
+        (Some(said), Some(id)) => {
+            let said = plumbline::cut(said.to_string(), SHOWN_BYTES_MAX);
+            Err(format!("its answer has the id {said}, and the question {id}"))
+        }
+        (None, Some(_)) => {
+            Err("its answer has no id, which \"ids\" in its first line promises".into())
+        }
+        (Some(_), None) => {
+            Err("its answer has an id, and its first line no \"ids\": true".into())
+        }
+    }
+}
+
+/// Bytes by which an answer grows with the number of those before it: whether it is too long
+/// must not rest on them.
+fn digits(id: Option<u64>) -> usize {
+    id.map_or(0, |id| id.to_string().len())
 }
 
 /// Starts a program and reads its first line.

@@ -10,6 +10,11 @@
 //! program {"text": "3", "data": 3}
 //! ```
 //!
+//! One whose first line says `"ids": true` is given a number with each call, `"id": 1`, and says
+//! it again: no line that it writes too late, or twice, is taken for another call's answer. (A
+//! program is not numbered unasked: one that is strict about its keys, or takes its arguments
+//! by a pattern, would answer otherwise than it did when it was recorded.)
+//!
 //! A program that keeps state is given what it returned the last time, `"state": ..`, and
 //! returns what it is to be given next. It may be ended and started again between any two
 //! calls, and several of it run at once. It runs in a folder of its own that holds copies of

@@ -1,6 +1,7 @@
 //! The lines that pass between us and a program.
 
 use plumbline::{Effect, Fault, Limits, Observation, Scratch, ToolSpec};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -15,6 +16,9 @@ pub(crate) struct Hello {
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) parameters: Value,
+    /// Whether each question has an id, which the answer says again.
+    #[serde(default)]
+    pub(crate) ids: bool,
 }
 
 /// What a program is asked.
@@ -33,6 +37,9 @@ pub(crate) struct Request<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Reply {
+    /// Whoever asked has compared it.
+    #[serde(rename = "id")]
+    _id: IgnoredAny,
     text: Option<String>,
     data: Value,
     /// Present, and perhaps `null`, where the program says what it is to be given next.
@@ -88,7 +95,7 @@ impl Hello {
     }
 
     pub(crate) fn into_spec(self, pinned: plumbline::Digest) -> ToolSpec {
-        let Self { name, description, parameters } = self;
+        let Self { name, description, parameters, .. } = self;
         ToolSpec { name, description, parameters, pinned }
     }
 }
@@ -128,7 +135,7 @@ pub(crate) fn read(
         let begin = String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned();
         format!("its answer is none: {error}; it begins {begin:?}")
     })?;
-    let Reply { text, data, state, fault, message } = reply;
+    let Reply { text, data, state, fault, message, .. } = reply;
     let observation = match (text, fault, message) {
         (Some(text), None, None) => {
             let bytes = text.len() + size(&data);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,6 +29,9 @@ pub struct Introduction {
     /// What it must be shown beyond the path up to the step.
     #[serde(default)]
     sees: Vec<Beyond>,
+    /// Whether each question has an id, which the answer says again.
+    #[serde(default)]
+    ids: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -75,6 +79,9 @@ struct Shown<'q> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Reply {
+    /// Whoever asked has compared it.
+    #[serde(default, rename = "id")]
+    _id: IgnoredAny,
     verdicts: Option<Vec<Said>>,
     error: Option<String>,
 }
@@ -121,6 +128,12 @@ impl Introduction {
             )
         })
     }
+
+    /// Whether whoever carries lines to it is to number the questions, and to compare the
+    /// `id` of an answer.
+    pub fn ids(&self) -> bool {
+        self.ids
+    }
 }
 
 impl Guest {
@@ -131,7 +144,7 @@ impl Guest {
         name: Option<&str>,
         pinned: Digest,
     ) -> Result<Self, String> {
-        let Introduction { name: own, version, description, sees } = introduction;
+        let Introduction { name: own, version, description, sees, .. } = introduction;
         let name = name.unwrap_or(own);
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if !(1..=NAME_CHARS_MAX).contains(&name.len()) || !name.chars().all(is_plain) {
@@ -199,8 +212,8 @@ impl Guest {
             format!("its answer is none: {error}; it begins {begin:?}")
         })?;
         let said = match reply {
-            Reply { verdicts: Some(said), error: None } => said,
-            Reply { verdicts: None, error: Some(message) } => {
+            Reply { verdicts: Some(said), error: None, .. } => said,
+            Reply { verdicts: None, error: Some(message), .. } => {
                 return Err(crate::cut(message, REASON_BYTES_MAX));
             }
             _ => {
