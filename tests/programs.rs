@@ -299,6 +299,21 @@ fn nothing_outlives_a_plumb_that_is_killed() {
 }
 
 #[test]
+fn a_program_that_starts_others_without_end_is_stopped() {
+    let forks = "read l; while :; do sleep 1000 & done";
+    let world = plugged(&[("forks", "pure", forks), ("good", "pure", SOUND)]);
+    if !world.plumb(&["doctor"]).stdout.contains("at most 1024 processes") {
+        println!("forks: skipped, this system does not bound a program's processes");
+        return;
+    }
+    let (seen, ending) = observed(&world, &["forks", "good", "forks"], "run");
+    assert_eq!(ending, json!({ "type": "answered" }), "{seen:?}");
+    assert!(seen[0].starts_with("trap: the tool broke: it ended without"), "{seen:?}");
+    assert_eq!((seen[1].as_str(), &seen[2]), ("fine", &seen[0]));
+    world.ok(&["replay", "run"]);
+}
+
+#[test]
 fn a_tool_that_cannot_be_opened_says_why() {
     let fails = |file: &str, text: &str, code: i32, words: &[&str]| {
         let world = plugged(&[("good", "pure", SOUND)]);

@@ -3,6 +3,8 @@
 //! are, so that no code of ours stands between `fork` and `exec`.
 
 use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,9 +22,21 @@ const NAMESPACES: [&str; 7] =
 /// says may name it.
 const FOLDER: &str = "/srv";
 
-/// Puts the folder there, gives every privilege back that this took, and becomes the program.
-const ENTER: &str = r#"mount --bind "$PWD" /srv && cd /srv &&
-exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@""#;
+/// Puts the folder there.
+const ENTER: &str = r#"mount --bind "$PWD" /srv && cd /srv"#;
+
+/// Gives every privilege back that this took, and becomes the program.
+const BECOME: &str =
+    r#"setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@""#;
+
+/// Processes that a program has at once, threads included.
+const PROCESSES_MAX: u32 = 1024;
+/// Since this version of Linux a namespace has a largest process id of its own. Before, whoever
+/// is root would set that of the whole machine.
+const OWN_PID_MAX_SINCE: (u32, u32) = (6, 14);
+/// Since this one, RLIMIT_NPROC counts the processes of a user within a namespace. Before, those
+/// of the user's whole session.
+const OWN_NPROC_SINCE: (u32, u32) = (5, 14);
 
 /// What this system can keep a program from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +45,17 @@ pub struct Confinement {
     namespaces: bool,
     /// Whether its memory and the files it writes can be bounded.
     resources: bool,
+    /// What bounds the number of its processes, if anything.
+    processes: Option<Census>,
+}
+
+/// What bounds the number of processes in namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Census {
+    /// Their ids have a largest one.
+    PidMax,
+    /// Their user has a limit, unless that is root, whom Linux lets start any number.
+    Nproc,
 }
 
 /// What one program is held to.
@@ -47,8 +72,10 @@ pub struct Bounds {
 impl Confinement {
     /// Tries out what works here.
     pub async fn probe() -> Self {
-        let alone = Self { namespaces: true, resources: false };
-        let bounded = Self { namespaces: false, resources: true };
+        let (alone, bounded) = (
+            Self { namespaces: true, ..Self::none() },
+            Self { resources: true, ..Self::none() },
+        );
         let bounds =
             Bounds { network: false, memory_bytes_max: 1 << 30, file_bytes_max: 1 << 20 };
         let works = async |confinement: Self| {
@@ -59,12 +86,23 @@ impl Confinement {
             let ended = tokio::time::timeout(PROBE_WAIT, command.status()).await;
             matches!(ended, Ok(Ok(status)) if status.success())
         };
-        Self { namespaces: works(alone).await, resources: works(bounded).await }
+        let mut found = Self {
+            namespaces: works(alone).await,
+            resources: works(bounded).await,
+            processes: None,
+        };
+        for census in Census::known_here() {
+            let counted = Self { processes: Some(census), ..found };
+            if found.processes.is_none() && found.namespaces && works(counted).await {
+                found = counted;
+            }
+        }
+        found
     }
 
     /// What a system can do that can do nothing.
     pub fn none() -> Self {
-        Self { namespaces: false, resources: false }
+        Self { namespaces: false, resources: false, processes: None }
     }
 
     /// Whether a program can be kept from the network.
@@ -99,10 +137,26 @@ impl Confinement {
             if !bounds.network {
                 argv.push("--net".to_owned());
             }
-            argv.extend(["--", "sh", "-c", ENTER, "sh"].map(str::to_owned));
+            argv.extend(["--", "sh", "-c", &self.entrance(), "sh"].map(str::to_owned));
         }
         argv.extend_from_slice(command);
         argv
+    }
+
+    /// What a shell does in fresh namespaces.
+    fn entrance(&self) -> String {
+        let max = PROCESSES_MAX;
+        match self.processes {
+            None => format!("{ENTER} && exec {BECOME}"),
+            Some(Census::PidMax) => {
+                format!(
+                    "{ENTER} && echo {max} > /proc/sys/kernel/pid_max && exec {BECOME}"
+                )
+            }
+            Some(Census::Nproc) => {
+                format!("{ENTER} && exec prlimit --nproc={max} -- {BECOME}")
+            }
+        }
     }
 }
 
@@ -119,8 +173,35 @@ impl fmt::Display for Confinement {
             true => "; memory and files it writes are bounded",
             false => "; memory is NOT bounded: there is no `prlimit`",
         })?;
+        match self.processes {
+            Some(_) => write!(f, "; it has at most {PROCESSES_MAX} processes")?,
+            None => f.write_str(
+                "; the number of its processes is NOT bounded: that takes namespaces and \
+                 Linux 6.14, or 5.14 where you are not root",
+            )?,
+        }
         f.write_str("; it can read and write what you can")
     }
+}
+
+impl Census {
+    /// What this system's kernel has, the better one first.
+    fn known_here() -> Vec<Self> {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease");
+        let Some(version) = version(&release.unwrap_or_default()) else {
+            return Vec::new();
+        };
+        let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+        let pid_max = (version >= OWN_PID_MAX_SINCE).then_some(Self::PidMax);
+        let nproc = (version >= OWN_NPROC_SINCE && !is_root).then_some(Self::Nproc);
+        pid_max.into_iter().chain(nproc).collect()
+    }
+}
+
+/// The two numbers that a kernel's release begins with.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 #[cfg(test)]
@@ -136,12 +217,34 @@ mod tests {
         let none = Confinement::none();
         assert_eq!(none.wrap(&command, &BOUNDS), command);
         assert!(none.to_string().contains("NOT kept from the network"), "{none}");
-        let all = Confinement { namespaces: true, resources: true };
+        assert!(none.to_string().contains("processes is NOT bounded"), "{none}");
+        let all = Confinement {
+            namespaces: true,
+            resources: true,
+            processes: Some(Census::PidMax),
+        };
         let argv = all.wrap(&command, &BOUNDS).join(" ");
         let first = "setpriv --pdeathsig KILL -- prlimit --data=4096 ";
         assert!(argv.starts_with(first), "{argv}");
         assert!(argv.contains(" --net ") && argv.ends_with(" -- \"$@\" sh sh"), "{argv}");
+        assert!(argv.contains(" echo 1024 > /proc/sys/kernel/pid_max && "), "{argv}");
+        let counted = Confinement { processes: Some(Census::Nproc), ..all };
+        let argv = counted.wrap(&command, &BOUNDS).join(" ");
+        assert!(argv.contains(" exec prlimit --nproc=1024 -- setpriv "), "{argv}");
         let outside = Bounds { network: true, ..BOUNDS };
         assert!(!all.wrap(&command, &outside).join(" ").contains("--net"));
+    }
+
+    #[test]
+    fn a_kernel_tells_its_version() {
+        for (release, expected) in [
+            ("6.18.44-generic\n", Some((6, 18))),
+            ("5.14.0-427.el9.x86_64", Some((5, 14))),
+            ("7.1-rc2", Some((7, 1))),
+            ("", None),
+            ("Darwin", None),
+        ] {
+            assert_eq!(version(release), expected, "{release}");
+        }
     }
 }
