@@ -13,8 +13,10 @@ INTRODUCTION = {
     # Raise it whenever the same question would get another answer.
     "version": 1,
     "description": "Calls an answer bad that was given before anything was looked up.",
-    # What it must be shown beyond the path up to the step: "gold", "later", "outcome". Every
-    # label that is made of its verdicts says so.
+    # What it must be shown beyond the path up to the step, and every label made of its verdicts
+    # says so: "gold", what gold.jsonl has for the task, in question.get("gold"); "later", the
+    # steps after it as well; "outcome", how a trajectory ended, in the "ending" of a step. What
+    # is not named here is not shown.
     "sees": [],
     # Each question has an id, and the answer says it again: a line too many is told from it.
     "ids": True,
