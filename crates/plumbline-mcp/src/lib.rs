@@ -11,6 +11,9 @@
 //!   gets a server of its own that was told the same calls;
 //! * *external* ones are asked once, and what they said is in the record.
 //!
+//! Over pipes, a line that answers nothing (no message, or an answer to what was not asked) ends
+//! the call with a fault that shows it, and the server is started afresh.
+//!
 //! [`serve`] is the reverse: it offers tools to an MCP client over standard input and output.
 //!
 //! ```no_run
