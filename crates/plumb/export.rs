@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use plumbline::export::{
-    Advantages, Forged, Format, Group, Rewards, Rows, Settings, Told, Zeros,
+    Advantages, Forged, Format, Group, Rewards, Rows, Settings, Told, Worth, Zeros,
     agent_process_bench, declaration, openai_chat,
 };
 use plumbline::import::{Origin, TrajectoryFormat};
 use plumbline::store::{Index, each_origin};
 use plumbline::{
     CallCache, Environment, Gold, GradeError, NodeId, Outcome, Step, StepLabel, Task,
-    TaskId, Tree, Verdict, VerifierId, View, Zero, grade, outcome,
+    TaskId, Tree, Verdict, VerifierId, View, Zero, explore, grade, outcome,
 };
 
 use crate::failure::{Failure, Kind, Result};
@@ -60,6 +60,10 @@ pub(crate) struct ExportArgs {
     /// keep, and drop where the format knows only yes and no.
     #[arg(long, value_name = "Z")]
     zeros: Option<Zeros>,
+    /// Say the numbers that a verifier gives steps (chances, values, rewards) in the place of
+    /// labels; takes one --verifier.
+    #[arg(long, requires = "verifiers")]
+    numbers: bool,
     /// What a step earns: step (its label, the default), outcome (of the trajectory, on the
     /// last step), both, or ppr (process plus outcome minus one).
     #[arg(long, value_name = "R", value_parser = rewards)]
@@ -105,6 +109,12 @@ impl ExportArgs {
             let message = format!("{option}: the rows of {} have no {what}", self.format);
             Err(Failure::say(Kind::Usage, message))
         };
+        if self.numbers && !self.format.has_numbers() {
+            return refuse(
+                "--numbers",
+                "numbers; those of openrlhf, prm, pairs and of the formats of tokens do",
+            );
+        }
         if self.rewards.is_some() && !self.format.has_rewards() {
             return refuse("--rewards", "rewards");
         }
@@ -116,6 +126,7 @@ impl ExportArgs {
         }
         Ok(Settings {
             zeros,
+            worth: if self.numbers { Worth::Number } else { Worth::Label },
             rewards: self.rewards.unwrap_or(Rewards::Step),
             advantages: self.advantages.unwrap_or(Advantages::Grpo),
             forged: if self.forged { Forged::Keep } else { Forged::Refuse },
@@ -152,6 +163,14 @@ pub(crate) async fn export(args: &ExportArgs, json: bool) -> Result<()> {
         [] => None,
         names => Some(named(&args.run, names)?),
     };
+    if let Some(only) = only.as_ref().filter(|only| args.numbers && only.len() != 1) {
+        let names: Vec<&str> = only.iter().map(|id| id.0.as_str()).collect();
+        let message = format!(
+            "--numbers: those of several verifiers are of several kinds; name one of {}",
+            names.join(", ")
+        );
+        return Err(Failure::say(Kind::Usage, message));
+    }
     let run = Run::open(args, &index, view, only, json).await?;
     run.check_verdicts(&args.run)?;
     let mut tally = Tally::default();
@@ -294,6 +313,7 @@ impl<'r> Run<'r> {
                 forged: forged.as_ref().filter(|(of, _)| of == id).map(|(_, node)| *node),
                 verdicts: &read.verdicts,
                 labels,
+                numbers: numbers(&read.verdicts),
                 outcomes,
             };
             let rows = self.format.rows(&group, settings);
@@ -450,6 +470,12 @@ impl<'r> Run<'r> {
             Failure::say(Kind::Usage, message)
         })
     }
+}
+
+/// The numbers that verdicts give steps.
+fn numbers(verdicts: &[Verdict]) -> BTreeMap<NodeId, f64> {
+    let of = |verdict: &Verdict| Some((verdict.node, explore::number(verdict)?));
+    verdicts.iter().filter_map(of).collect()
 }
 
 /// Instructions that no model was given are not written.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use plumbline::export::{Group, Refusal, Rewards, Rows, Settings};
+use plumbline::export::{Group, Refusal, Rewards, Rows, Settings, Worth};
 use plumbline::store::Index;
 use plumbline::{Digest, Interval, Sight, StepLabel, Verdict, View, Zero};
 use serde_json::{Value, json};
@@ -180,6 +180,10 @@ pub(super) fn header(
         "verifiers": tally.verifiers,
         "left_out": tally.left_out,
         "scale": format.scale(),
+        "says": match settings.worth {
+            Worth::Label => "labels",
+            Worth::Number => "the verifier's own numbers, in the place of labels",
+        },
         "zeros": view.map(|_| {
             json!({ "treatment": settings.zeros.name(), "meaning": settings.zeros.sentence() })
         }),

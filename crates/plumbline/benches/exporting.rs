@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plumbline::export::{
-    Advantages, Forged, Format, Group, Rewards, Settings, Told, Zeros,
+    Advantages, Forged, Format, Group, Rewards, Settings, Told, Worth, Zeros,
 };
 use plumbline::store::{
     FORMAT, Host, Index, Recording, RunHeader, RunWriter, VerdictWriter,
@@ -147,7 +147,8 @@ impl Write for Counter {
 fn export(dir: &Path, format: Format) -> Result<u64, Box<dyn std::error::Error>> {
     let (zeros, rewards, advantages) = (format.zeros(), Rewards::Step, Advantages::Grpo);
     assert!(zeros != Zeros::Positive, "no format begins with that");
-    let settings = Settings { zeros, rewards, advantages, forged: Forged::Refuse };
+    let (worth, forged) = (Worth::Label, Forged::Refuse);
+    let settings = Settings { zeros, worth, rewards, advantages, forged };
     let told = Told { system: "Answer.".into(), tools: vec![] };
     let index = Index::open(dir)?;
     let mut out = BufWriter::with_capacity(1 << 18, Counter(0));
@@ -166,6 +167,7 @@ fn export(dir: &Path, format: Format) -> Result<u64, Box<dyn std::error::Error>>
             forged: None,
             verdicts: &verdicts,
             labels,
+            numbers: BTreeMap::new(),
             outcomes: BTreeMap::new(),
         };
         let rows = format.rows(&group, &settings);

@@ -31,6 +31,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: false,
     reference: false,
+    number: Some("q"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -33,6 +33,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: true,
     reference: false,
+    number: None,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

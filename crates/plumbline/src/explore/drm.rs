@@ -34,6 +34,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: true,
     reference: false,
+    number: Some("sum"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -25,6 +25,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: false,
+    number: Some("progress"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -19,6 +19,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: true,
     reference: false,
+    number: None,
     saw: HINDSIGHT,
     run: |explorer| search(explorer, 1, Aggregate::Last).boxed(),
 };

@@ -50,6 +50,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: true,
     reference: false,
+    number: Some("value"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

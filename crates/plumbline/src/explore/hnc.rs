@@ -36,6 +36,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: false,
     reference: false,
+    number: Some("score"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

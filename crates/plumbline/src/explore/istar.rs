@@ -24,6 +24,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: true,
+    number: Some("reward"),
     saw: Sight::ONLINE,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -22,6 +22,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: false,
+    number: Some("soft"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

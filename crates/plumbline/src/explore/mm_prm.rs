@@ -27,6 +27,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: false,
     reference: false,
+    number: Some("soft"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

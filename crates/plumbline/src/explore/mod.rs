@@ -113,9 +113,20 @@ pub struct Method {
     pub checks: bool,
     /// Whether it holds a second policy against the first.
     pub reference: bool,
+    /// The field of its values that models are trained on, where that is a number: a chance, a
+    /// value or a reward.
+    pub number: Option<&'static str>,
     /// What its verdicts rest on.
     pub saw: Sight,
     run: for<'e> fn(&'e mut Explorer<'_>) -> BoxFuture<'e, Result<(), ExploreError>>,
+}
+
+/// The number that a verdict gives a step: its value where that is one, or else the number that
+/// models are trained on among what a method says.
+pub fn number(verdict: &Verdict) -> Option<f64> {
+    let field = || Method::find(verdict.verifier.name())?.number;
+    let value = &verdict.value;
+    value.as_f64().or_else(|| value.get(field()?)?.as_f64())
 }
 
 /// Everything that a Monte-Carlo estimate rests on: the gold, what comes later, how it ended.

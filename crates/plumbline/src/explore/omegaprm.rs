@@ -32,6 +32,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: false,
     reference: false,
+    number: Some("mc"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -24,6 +24,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: true,
     reference: false,
+    number: Some("reward"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

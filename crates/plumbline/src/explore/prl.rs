@@ -24,6 +24,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: true,
+    number: Some("reward"),
     saw: Sight { gold: true, later: true, outcome: true },
     run: |explorer| explore(explorer).boxed(),
 };

@@ -38,6 +38,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: false,
+    number: None,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -37,6 +37,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: true,
     reference: false,
+    number: Some("q"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -29,6 +29,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: true,
     reference: false,
+    number: Some("reward"),
     saw: Sight { gold: true, later: false, outcome: false },
     run: |explorer| explore(explorer).boxed(),
 };

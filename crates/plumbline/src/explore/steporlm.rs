@@ -29,6 +29,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: true,
     reference: false,
+    number: Some("process"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -32,6 +32,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: false,
+    number: Some("reward"),
     saw: Sight::GOLD,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -35,6 +35,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: false,
+    number: Some("reward"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

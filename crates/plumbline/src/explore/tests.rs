@@ -482,6 +482,11 @@ fn a_method_run_again_samples_nothing_and_says_the_same() {
         assert_eq!(first, second, "{}", method.name);
         assert_eq!((free.sampled.fresh, free.rollouts.fresh), (0, 0), "{}", method.name);
         assert_eq!(free.sampled.total(), ledger.sampled.total(), "{}", method.name);
+        let has_number = first.iter().any(|verdict| number(verdict).is_some());
+        // Messages here have no thought, and so no sum of DRM's.
+        let says_one =
+            method.number.is_some() && !first.is_empty() && method.name != "drm";
+        assert_eq!(has_number, says_one, "{}", method.name);
         // This world has no statement to change, and no query.
         let judges_none = matches!(method.name, "prlcoder" | "reward-sql");
         assert_eq!(first.is_empty(), judges_none, "{}", method.name);

@@ -19,7 +19,7 @@ use crate::{Action, NodeId, Step, StepLabel, Zero, document_ids, normalise_answe
 
 pub(super) const METHOD: Method = Method {
     name: "treeps-rag",
-    version: 1,
+    version: 2,
     paper: "TreePS-RAG: Tree-based Process Supervision for Reinforcement Learning in Agentic RAG",
     summary: "each step's advantage over parent and question, from the leaves below",
     constants: Constants {
@@ -31,6 +31,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: false,
     reference: false,
+    number: Some("advantage"),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };
@@ -87,7 +88,12 @@ fn judged(value: f64, parent: f64, root: f64) -> Judged {
         _ => from_binary(Some(advantage > 0.0)),
     };
     Judged {
-        value: json!({ "v": value, "local": local, "global": global }),
+        value: json!({
+            "v": value,
+            "local": local,
+            "global": global,
+            "advantage": advantage,
+        }),
         reading,
         reason: format!(
             "leaves below earn {value:.3}, {local:+.3} against its parent's and {global:+.3} \
@@ -104,7 +110,8 @@ mod tests {
     #[test]
     fn an_advantage_has_two_terms() {
         let judged = judged(0.75, 0.5, 0.25);
-        assert_eq!(judged.value, json!({ "v": 0.75, "local": 0.25, "global": 0.5 }));
+        let value = json!({ "v": 0.75, "local": 0.25, "global": 0.5, "advantage": 0.75 });
+        assert_eq!(judged.value, value);
         assert_eq!(judged.reading.label, Some(StepLabel::Good));
         assert_eq!(
             super::judged(0.5, 0.75, 0.25).reading.label,

@@ -25,6 +25,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: true,
     reference: false,
+    number: None,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Forged, Refusal, Rows, Settings, messages};
+use super::{Forged, Refusal, Rows, Settings, Worth, messages};
 use crate::{
     Ending, Gold, Labelled, Node, NodeId, Outcome, Step, StepLabel, Task, TaskId,
     ToolSpec, Tree, Verdict,
@@ -35,6 +35,8 @@ pub struct Group<'r> {
     pub verdicts: &'r [Verdict],
     /// What the view makes of each step.
     pub labels: BTreeMap<NodeId, Labelled<'r>>,
+    /// The numbers that verdicts give steps, where those are asked for.
+    pub numbers: BTreeMap<NodeId, f64>,
     /// What became of each trajectory, by its last step; empty where nothing was graded.
     pub outcomes: BTreeMap<NodeId, Outcome>,
 }
@@ -118,6 +120,14 @@ impl<'r> Group<'r> {
     /// A step's label, where it has one.
     pub fn label(&self, node: NodeId) -> Option<&Labelled<'r>> {
         self.labels.get(&node)
+    }
+
+    /// What is said of a step as a number, where something is.
+    pub(super) fn worth(&self, node: NodeId, settings: &Settings) -> Option<f64> {
+        match settings.worth {
+            Worth::Label => settings.zeros.number(self.label(node)?).map(f64::from),
+            Worth::Number => self.numbers.get(&node).copied(),
+        }
     }
 
     /// The first accepted answer, as text; empty where there is none.

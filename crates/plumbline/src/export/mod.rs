@@ -42,7 +42,7 @@ use crate::import::chat;
 pub use atif::SCHEMA as ATIF_SCHEMA;
 pub use group::{Group, Sample, StepRow, Told, declaration};
 pub use openrlhf::SEPARATOR;
-pub use settings::{Advantages, Forged, NameError, Rewards, Settings, Zeros};
+pub use settings::{Advantages, Forged, NameError, Rewards, Settings, Worth, Zeros};
 pub use table::{Column, Kind};
 
 /// A path as chat messages: the instructions, the question, then each step's message and what
@@ -145,6 +145,8 @@ pub enum Refusal {
     LogprobsAmiss,
     /// No step has a label that the format can say.
     NoLabel,
+    /// No step has a number that the format can say.
+    NoNumber,
     /// The trajectory has no outcome, and its reward or advantage needs one.
     NoOutcome,
     /// The advantage needs a value of every state, and a state has too few trajectories going
@@ -183,6 +185,7 @@ impl Refusal {
             Refusal::NothingSampled => "nothing-sampled",
             Refusal::LogprobsAmiss => "logprobs-amiss",
             Refusal::NoLabel => "no-label",
+            Refusal::NoNumber => "no-number",
             Refusal::NoOutcome => "no-outcome",
             Refusal::NoValue => "no-value",
             Refusal::Alone => "alone",
@@ -196,6 +199,14 @@ impl Refusal {
             Refusal::SameMessage => "same-message",
             Refusal::ToldOtherwise => "told-otherwise",
             Refusal::Forged => "forged",
+        }
+    }
+
+    /// Why a row is not there that would say what is said of steps.
+    fn nothing_said(settings: &Settings) -> Self {
+        match settings.worth {
+            Worth::Label => Refusal::NoLabel,
+            Worth::Number => Refusal::NoNumber,
         }
     }
 
@@ -213,6 +224,10 @@ impl Refusal {
             }
             Refusal::NoLabel | Refusal::NoReason => {
                 "plumb label RUN, or choose another --view, or --zeros positive"
+            }
+            Refusal::NoNumber => {
+                "the verifier gives labels alone, or numbers outside of 0 to 1 where chances are \
+                 asked for: leave --numbers out"
             }
             Refusal::NoOutcome => {
                 "give the task gold, or choose --rewards step and --advantages grpo"
@@ -303,6 +318,12 @@ impl Format {
                 | Format::Atropos
                 | Format::Parquet
         )
+    }
+
+    /// Whether its rows can say any number of a step.
+    pub fn has_numbers(self) -> bool {
+        let are_soft = matches!(self, Format::OpenRlhf | Format::Prm | Format::Pairs);
+        self.has_rewards() || are_soft
     }
 
     /// Whether its rows have rewards.

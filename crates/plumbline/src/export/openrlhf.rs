@@ -1,13 +1,14 @@
 //! Text with a separator token after each step, and a label for each separator: what
 //! OpenRLHF's PRM trainer took (`--input_key input --label_key label --placeholder_token ки
-//! --reward_tokens + -`), and Math-Shepherd before it.
+//! --reward_tokens + -`), and Math-Shepherd before it. Where numbers are asked for the labels
+//! are chances, 0 to 1, which that trainer takes for soft ones.
 
 use serde_json::{Value, json};
 
 use super::group::{StepRow, node};
 use super::stepwise::{prompt, segments};
-use super::{Group, Refusal, Rows, Settings};
-use crate::{StepLabel, TaskId};
+use super::{Group, Refusal, Rows, Settings, Worth};
+use crate::{NodeId, StepLabel, TaskId};
 
 /// What stands after each labelled step. A text that holds it is refused.
 pub const SEPARATOR: &str = "ки";
@@ -16,9 +17,9 @@ const BAD: &str = "-";
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
     for sample in group.lessons(settings, rows) {
-        let segments = segments(group, &sample, settings);
+        let segments = segments(&sample, |node| said(group, node, settings));
         if segments.is_empty() {
-            rows.refuse(Refusal::NoLabel);
+            rows.refuse(Refusal::nothing_said(settings));
             continue;
         }
         let mut input = prompt(group, &sample);
@@ -33,10 +34,7 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
             input += " ";
             input += SEPARATOR;
         }
-        let labels: Vec<&str> = segments
-            .iter()
-            .map(|segment| if segment.good { GOOD } else { BAD })
-            .collect();
+        let labels: Vec<&Value> = segments.iter().map(|segment| &segment.said).collect();
         let nodes: Vec<_> = segments.iter().map(|segment| segment.node).collect();
         rows.push(&json!({
             "input": input,
@@ -45,6 +43,20 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
             "sample": sample.number,
             "nodes": nodes,
         }));
+    }
+}
+
+/// A step's label, or its chance.
+fn said(group: &Group<'_>, node: NodeId, settings: &Settings) -> Option<Value> {
+    match settings.worth {
+        Worth::Label => {
+            let good = settings.zeros.truth(group.label(node)?)?;
+            Some(if good { GOOD } else { BAD }.into())
+        }
+        Worth::Number => {
+            let chance = group.worth(node, settings)?;
+            (0.0..=1.0).contains(&chance).then(|| chance.into())
+        }
     }
 }
 

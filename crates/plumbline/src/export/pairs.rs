@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::group::{StepRow, node};
 use super::{Forged, Group, Refusal, Rows, Settings};
+use crate::explore::number;
 use crate::import::chat;
 use crate::scale::to_preference;
 use crate::{NodeId, StepLabel, TaskId, Verdict, VerifierId};
@@ -55,7 +56,7 @@ fn by_step(verdicts: &[Verdict]) -> Values<'_> {
     let mut values = Values::new();
     for verdict in verdicts {
         let label = || verdict.label.map(|label| f64::from(label.to_number()));
-        if let Some(value) = verdict.value.as_f64().or_else(label) {
+        if let Some(value) = number(verdict).or_else(label) {
             values.entry(verdict.node).or_default().insert(&verdict.verifier, value);
         }
     }
@@ -69,11 +70,9 @@ fn pair(
     state: Option<NodeId>,
     (one, two): (NodeId, NodeId),
 ) -> Result<Value, Refusal> {
-    let number = |step: NodeId| {
-        let number = group.label(step).and_then(|label| settings.zeros.number(label));
-        number.ok_or(Refusal::NoLabel)
-    };
-    let (chosen, rejected) = match number(one)?.cmp(&number(two)?) {
+    let worth =
+        |step: NodeId| group.worth(step, settings).ok_or(Refusal::nothing_said(settings));
+    let (chosen, rejected) = match worth(one)?.total_cmp(&worth(two)?) {
         Ordering::Greater => (one, two),
         Ordering::Less => (two, one),
         Ordering::Equal => return Err(Refusal::EqualSiblings),
@@ -116,6 +115,7 @@ fn pair(
         "verifier": verifier,
         "chosen_node": chosen,
         "rejected_node": rejected,
+        "margin": worth(chosen)? - worth(rejected)?,
         "chosen_label": label(chosen),
         "rejected_label": label(rejected),
     }))

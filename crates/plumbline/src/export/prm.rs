@@ -1,12 +1,13 @@
 //! Token ids with a label at the last token of each step: for a reward model that reads what
-//! the policy read. `labels` is as long as `input_ids` and -100 where nothing is asked.
+//! the policy read. `labels` is as long as `input_ids` and -100 where nothing is asked. Where
+//! numbers are asked for, they stand in the place of labels.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::group::{StepRow, node};
 use super::rollout::TokenPath;
-use super::{Group, Refusal, Rows, Settings};
+use super::{Group, Refusal, Rows, Settings, Worth};
 use crate::{NodeId, StepLabel, TaskId};
 
 /// Where nothing is asked: what losses leave out by default.
@@ -15,7 +16,7 @@ const IGNORED: i64 = -100;
 #[derive(Serialize)]
 struct Row<'r> {
     input_ids: &'r [u32],
-    labels: Vec<i64>,
+    labels: Vec<Number>,
     task: &'r TaskId,
     sample: u64,
     nodes: Vec<NodeId>,
@@ -30,17 +31,19 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
                 continue;
             }
         };
-        let mut labels = vec![IGNORED; tokens.ids.len()];
+        let mut labels = vec![Number::from(IGNORED); tokens.ids.len()];
         let mut nodes = Vec::new();
         for ((id, _), span) in sample.path.iter().zip(&tokens.sampled) {
-            let label = group.label(*id);
-            if let Some(number) = label.and_then(|label| settings.zeros.number(label)) {
-                labels[span.end - 1] = i64::from(number);
+            if let Some(worth) = group.worth(*id, settings) {
+                labels[span.end - 1] = match settings.worth {
+                    Worth::Label => Number::from(worth as i64),
+                    Worth::Number => Number::from_f64(worth).expect("JSON had it"),
+                };
                 nodes.push(*id);
             }
         }
         if nodes.is_empty() {
-            rows.refuse(Refusal::NoLabel);
+            rows.refuse(Refusal::nothing_said(settings));
             continue;
         }
         rows.push(&Row {

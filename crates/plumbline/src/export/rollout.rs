@@ -7,7 +7,9 @@
 use std::ops::Range;
 
 use super::comparison::compare;
-use super::{Advantages, Group, Refusal, Rewards, Rows, Sample, Settings, advantage};
+use super::{
+    Advantages, Group, Refusal, Rewards, Rows, Sample, Settings, Worth, advantage,
+};
 use crate::{Outcome, StepLabel};
 
 /// The tokens of a path.
@@ -85,7 +87,7 @@ pub(super) struct Rollout<'r> {
     pub(super) tokens: TokenPath,
     /// What each step earned.
     pub(super) rewards: Vec<f64>,
-    /// Each step's label as a number, 0 where it has none.
+    /// What is said of each step as a number, 0 where nothing is.
     pub(super) scores: Vec<f64>,
     /// What the trajectory came to, 0 to 1, where it was graded.
     pub(super) outcome: Option<f64>,
@@ -186,7 +188,9 @@ fn rollout<'r>(
         _ => "length",
     };
     let labels = || sample.path.iter().map(|(node, _)| group.label(*node));
-    let numbers: Vec<Option<i8>> = labels().map(|l| settings.zeros.number(l?)).collect();
+    let nodes = sample.path.iter().map(|(node, _)| *node);
+    let numbers: Vec<Option<f64>> =
+        nodes.map(|node| group.worth(node, settings)).collect();
     // A step nobody labelled earns nothing and is trained on by its advantage all the same;
     // one whose zero is left out is not.
     let trained =
@@ -194,8 +198,7 @@ fn rollout<'r>(
     let trained: Vec<bool> = trained.collect();
     let score = group.outcomes.get(&sample.leaf).and_then(Outcome::score);
     let graded = || score.ok_or(Refusal::NoOutcome);
-    let process = |number: &Option<i8>| f64::from(number.unwrap_or(0));
-    let own = || numbers.iter().map(process).collect::<Vec<f64>>();
+    let own = || numbers.iter().map(|number| number.unwrap_or(0.0)).collect::<Vec<f64>>();
     let rewards = match settings.rewards {
         Rewards::Step => own(),
         Rewards::Outcome => advantage::outcome(numbers.len(), graded()?.f1),
@@ -205,15 +208,18 @@ fn rollout<'r>(
         }
         Rewards::Renorm => {
             let right = if graded()?.exact_match { 1.0 } else { 0.0 };
-            let scores: Vec<f64> = own().iter().map(|own| (own + 1.0) / 2.0).collect();
+            let score = |own: f64| match settings.worth {
+                Worth::Label => (own + 1.0) / 2.0,
+                Worth::Number => own,
+            };
+            let scores: Vec<f64> = own().into_iter().map(score).collect();
             advantage::renorm(&scores, right)
         }
     };
-    let no_label = numbers.iter().all(Option::is_none);
-    let by_labels =
+    let by_steps =
         settings.rewards != Rewards::Outcome || settings.advantages == Advantages::Dual;
-    if no_label && by_labels {
-        return Err(Refusal::NoLabel);
+    if by_steps && numbers.iter().all(Option::is_none) {
+        return Err(Refusal::nothing_said(settings));
     }
     let (scores, outcome) = (own(), score.map(|score| score.f1));
     let advantages = vec![0.0; rewards.len()];

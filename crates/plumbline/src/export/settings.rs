@@ -11,6 +11,8 @@ use crate::{Labelled, StepLabel, Zero};
 pub struct Settings {
     /// What becomes of zeros.
     pub zeros: Zeros,
+    /// What is said of a step.
+    pub worth: Worth,
     /// What a step earns.
     pub rewards: Rewards,
     /// What that is compared with.
@@ -18,6 +20,16 @@ pub struct Settings {
     /// What becomes of trajectories with a forged observation, where the format cannot say
     /// that it is.
     pub forged: Forged,
+}
+
+/// What is said of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worth {
+    /// Its label.
+    Label,
+    /// The number that its verdict gives it, which may be any: see
+    /// [`number`](crate::explore::number).
+    Number,
 }
 
 /// What becomes of a trajectory with an observation that no tool gave.

@@ -1,15 +1,15 @@
-//! A trajectory as a question and steps of text, each with a yes or no at its end.
+//! A trajectory as a question and steps of text, with something said at the end of each.
 
-use super::{Group, Sample, Settings};
+use super::{Group, Sample};
 use crate::NodeId;
 
-/// A step that has a label, and the text that leads up to its end: what came of the steps
-/// before, and those of them that have no label of their own.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Segment {
+/// A step of which something is said, and the text that leads up to its end: what came of the
+/// steps before, and those of them of which nothing is.
+#[derive(Debug, PartialEq)]
+pub(super) struct Segment<T> {
     pub(super) node: NodeId,
     pub(super) text: String,
-    pub(super) good: bool,
+    pub(super) said: T,
 }
 
 /// The instructions and the question.
@@ -17,19 +17,17 @@ pub(super) fn prompt(group: &Group<'_>, sample: &Sample<'_>) -> String {
     format!("{}\n\n{}", sample.told.system, group.task.prompt)
 }
 
-/// The steps with a label. What follows the last of them is left out.
-pub(super) fn segments(
-    group: &Group<'_>,
+/// The steps of which something is said. What follows the last of them is left out.
+pub(super) fn segments<T>(
     sample: &Sample<'_>,
-    settings: &Settings,
-) -> Vec<Segment> {
+    says: impl Fn(NodeId) -> Option<T>,
+) -> Vec<Segment<T>> {
     let mut segments = Vec::new();
     let mut text = String::new();
     for (id, node) in &sample.path {
         text += &node.step.proposal.text;
-        let label = group.label(*id);
-        if let Some(good) = label.and_then(|label| settings.zeros.truth(label)) {
-            segments.push(Segment { node: *id, text: std::mem::take(&mut text), good });
+        if let Some(said) = says(*id) {
+            segments.push(Segment { node: *id, text: std::mem::take(&mut text), said });
         }
         for observation in &node.step.observations {
             if !text.is_empty() {

@@ -17,6 +17,7 @@ use crate::{
 };
 
 const SETTINGS: Settings = Settings {
+    worth: Worth::Label,
     zeros: Zeros::Keep,
     rewards: Rewards::Step,
     advantages: Advantages::Grpo,
@@ -138,6 +139,7 @@ fn with_group<T>(tokens: bool, then: impl FnOnce(&Group<'_>) -> T) -> T {
         forged: None,
         verdicts: &verdicts,
         labels,
+        numbers: BTreeMap::new(),
         outcomes,
     })
 }
@@ -300,6 +302,63 @@ fn rewards_are_what_was_chosen() {
     });
 }
 
+#[test]
+fn numbers_take_the_place_of_labels_where_they_are_asked_for() {
+    with_group(true, |group| {
+        let of = |given: &[(u32, f64)]| {
+            let numbers = given.iter().map(|(node, it)| (NodeId(*node), *it)).collect();
+            Group { numbers, ..copy(group) }
+        };
+        let settings = Settings { worth: Worth::Number, ..SETTINGS };
+        let soft = of(&[(0, 0.25), (1, 1.0), (2, -2.0), (4, 0.5)]);
+        let rewards = values(&Format::Verl.rows(&soft, &settings));
+        assert_eq!(rewards[0]["step_rewards"], json!([0.25, 1.0]));
+        assert_eq!(rewards[1]["step_rewards"], json!([-2.0, 0.0, 0.5]));
+        let both = Settings { rewards: Rewards::Renorm, ..settings };
+        let rewards = values(&Format::Verl.rows(&soft, &both));
+        assert_eq!(rewards[0]["step_rewards"], json!([0.25, 1.0]));
+        assert_eq!(rewards[1]["step_rewards"], json!([-3.0, -1.0, -0.5]));
+        let prm = values(&Format::Prm.rows(&soft, &settings));
+        let labels = prm[0]["labels"].as_array().expect("a list");
+        let said: Vec<&Value> = labels.iter().filter(|label| **label != -100).collect();
+        assert_eq!(said, [&json!(0.25), &json!(1.0)]);
+        // Chances alone: what is none is said of no step.
+        let rlhf = values(&Format::OpenRlhf.rows(&soft, &settings));
+        let labels = [&rlhf[0]["label"], &rlhf[1]["label"]];
+        assert_eq!(labels, [&json!([0.25, 1.0]), &json!([0.5])]);
+        let mut pairs = values(&Format::Pairs.rows(&soft, &settings));
+        let pair = pairs.pop().expect("one of two first steps");
+        assert_eq!((&pair["chosen_node"], &pair["margin"]), (&json!(0), &json!(2.25)));
+        let turned = of(&[(0, 0.25), (2, 0.75)]);
+        let rows = Format::Pairs.rows(&turned, &settings);
+        assert_eq!(
+            rows.refused.get(&Refusal::NoCommonVerifier),
+            Some(&1),
+            "labels differ"
+        );
+        for format in [Format::Verl, Format::Prm, Format::OpenRlhf, Format::Pairs] {
+            let rows = format.rows(&of(&[]), &settings);
+            assert!(rows.tables[0].is_empty(), "{format}");
+            assert!(rows.refused.contains_key(&Refusal::NoNumber), "{format}");
+        }
+    });
+}
+
+#[test]
+fn a_number_is_the_value_or_what_its_method_trains_on() {
+    with_group(false, |group| {
+        let mut verdict = group.verdicts[0].clone();
+        verdict.value = json!(0.5);
+        assert_eq!(crate::explore::number(&verdict), Some(0.5));
+        verdict.value = json!({ "soft": 0.75, "hard": true });
+        assert_eq!(crate::explore::number(&verdict), None, "of no method");
+        verdict.verifier = VerifierId("math-shepherd@1+0123".into());
+        assert_eq!(crate::explore::number(&verdict), Some(0.75));
+        verdict.value = json!({ "soft": null });
+        assert_eq!(crate::explore::number(&verdict), None);
+    });
+}
+
 /// Each trajectory's advantages, a number a step.
 fn advantages(group: &Group<'_>, advantages: Advantages) -> Vec<Vec<f64>> {
     let rows = Format::Verl.rows(group, &Settings { advantages, ..SETTINGS });
@@ -438,7 +497,7 @@ fn what_cannot_be_written_is_refused_by_reason() {
 
 fn copy<'r>(group: &Group<'r>) -> Group<'r> {
     let (labels, outcomes) = (group.labels.clone(), group.outcomes.clone());
-    Group { labels, outcomes, ..*group }
+    Group { labels, numbers: group.numbers.clone(), outcomes, ..*group }
 }
 
 #[test]

@@ -21,7 +21,8 @@ struct Row<'r> {
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
     for sample in group.lessons(settings, rows) {
-        let segments = segments(group, &sample, settings);
+        let truth = |node| settings.zeros.truth(group.label(node)?);
+        let segments = segments(&sample, truth);
         if segments.is_empty() {
             rows.refuse(Refusal::NoLabel);
             continue;
@@ -29,7 +30,7 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
         rows.push(&Row {
             prompt: prompt(group, &sample),
             completions: segments.iter().map(|segment| segment.text.as_str()).collect(),
-            labels: segments.iter().map(|segment| segment.good).collect(),
+            labels: segments.iter().map(|segment| segment.said).collect(),
             task: &group.task.id,
             sample: sample.number,
             nodes: segments.iter().map(|segment| segment.node).collect(),
