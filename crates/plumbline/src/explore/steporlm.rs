@@ -10,7 +10,7 @@
 //! the process score is the mean of what the checks say of the steps, and the weight is
 //! `clip(|difference|, 0.1, 1)`. A trajectory on which they abstain throughout is in no pair.
 //! The pairs stand in the value of each trajectory's last step, which is labelled by its
-//! outcome; all of it is hindsight, and says so.
+//! outcome; all of it is hindsight, and says so. `plumb export --format pairs` writes them.
 
 use futures::FutureExt;
 use serde_json::{Value, json};

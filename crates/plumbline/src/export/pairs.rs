@@ -3,6 +3,10 @@
 //!
 //! Two steps can be compared only where they were taken from the same state and one verifier,
 //! in one version and with one set of settings, judged both and puts them in the same order.
+//!
+//! Whole trajectories make a pair where a verdict on the last step of one says which others it
+//! is better than, as StepORLM does: then `chosen` and `rejected` are all that follows the
+//! question, and `weight` is what the pair counts in a weighted loss.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,7 +14,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::group::{StepRow, node};
-use super::{Forged, Group, Refusal, Rows, Settings};
+use super::{Forged, Group, Refusal, Rows, Sample, Settings};
 use crate::explore::number;
 use crate::import::chat;
 use crate::scale::to_preference;
@@ -18,6 +22,8 @@ use crate::{NodeId, StepLabel, TaskId, Verdict, VerifierId};
 
 /// Pairs that are written of one state.
 const PAIRS_MAX: usize = 64;
+/// Messages before the first step: the instructions and the question.
+const QUESTION_ENDS: usize = 2;
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
     let mut states: BTreeMap<Option<NodeId>, Vec<NodeId>> = BTreeMap::new();
@@ -47,6 +53,66 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
             }
         }
     }
+    whole(group, settings, rows);
+}
+
+/// Pairs of whole trajectories.
+fn whole(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
+    let samples: BTreeMap<NodeId, Sample<'_>> =
+        group.samples().into_iter().map(|sample| (sample.leaf, sample)).collect();
+    for verdict in group.verdicts {
+        let others = verdict.value.get("better_than").and_then(Value::as_array);
+        for other in others.into_iter().flatten() {
+            let rejected = other.get("leaf").and_then(node);
+            let rejected = rejected.and_then(|leaf| samples.get(&leaf));
+            let (Some(chosen), Some(rejected)) = (samples.get(&verdict.node), rejected)
+            else {
+                continue;
+            };
+            let weight = &other["weight"];
+            match trajectories(group, settings, verdict, [chosen, rejected], weight) {
+                Ok(row) => rows.push(&row),
+                Err(refusal) => rows.refuse(refusal),
+            }
+        }
+    }
+}
+
+fn trajectories(
+    group: &Group<'_>,
+    settings: &Settings,
+    verdict: &Verdict,
+    [chosen, rejected]: [&Sample<'_>; 2],
+    weight: &Value,
+) -> Result<Value, Refusal> {
+    let is_forged = [chosen, rejected].iter().any(|it| group.is_forged(&it.path));
+    if settings.forged == Forged::Refuse && is_forged {
+        return Err(Refusal::Forged);
+    }
+    if chosen.told != rejected.told {
+        return Err(Refusal::ToldOtherwise);
+    }
+    let label = |sample: &Sample<'_>| {
+        let label = group.label(sample.leaf).ok_or(Refusal::NoLabel)?;
+        Ok(label.label.to_number())
+    };
+    let (chosen_label, rejected_label) = (label(chosen)?, label(rejected)?);
+    let (mut prompt, _) = group.chat(chosen);
+    let (mut other, _) = group.chat(rejected);
+    let (chosen_messages, rejected_messages) =
+        (prompt.split_off(QUESTION_ENDS), other.split_off(QUESTION_ENDS));
+    Ok(json!({
+        "prompt": prompt,
+        "chosen": chosen_messages,
+        "rejected": rejected_messages,
+        "weight": weight,
+        "task": group.task.id,
+        "verifier": verdict.verifier,
+        "chosen_node": chosen.leaf,
+        "rejected_node": rejected.leaf,
+        "chosen_label": chosen_label,
+        "rejected_label": rejected_label,
+    }))
 }
 
 /// What each verifier says of each step, as a number.

@@ -345,6 +345,30 @@ fn numbers_take_the_place_of_labels_where_they_are_asked_for() {
 }
 
 #[test]
+fn whole_trajectories_are_a_pair_where_a_verdict_says_so() {
+    with_group(false, |group| {
+        let mut verdict = group.verdicts[1].clone();
+        verdict.value = json!({ "better_than": [{ "leaf": 4, "weight": 0.5 }] });
+        let verdicts = [verdict];
+        let of = Group { verdicts: &verdicts, ..copy(group) };
+        let row = values(&Format::Pairs.rows(&of, &SETTINGS)).pop().expect("a pair");
+        let roles = |side: &str| -> Vec<Value> {
+            let messages = row[side].as_array().expect("messages").iter();
+            messages.map(|message| message["role"].clone()).collect()
+        };
+        assert_eq!(roles("prompt"), ["system", "user"]);
+        assert_eq!(roles("chosen"), ["assistant", "tool", "assistant"]);
+        assert_eq!(roles("rejected").last(), Some(&json!("assistant")));
+        assert_eq!((&row["weight"], &row["rejected_node"]), (&json!(0.5), &json!(4)));
+        let labels = Format::Pairs.labels_of(&row).expect("two labels");
+        assert_eq!(labels[0].2, StepLabel::Good);
+        let forged = Group { forged: Some(NodeId(2)), ..of };
+        let rows = Format::Pairs.rows(&forged, &SETTINGS);
+        assert_eq!(rows.refused.get(&Refusal::Forged), Some(&1));
+    });
+}
+
+#[test]
 fn a_number_is_the_value_or_what_its_method_trains_on() {
     with_group(false, |group| {
         let mut verdict = group.verdicts[0].clone();
