@@ -92,6 +92,28 @@ fn every_method_judges_one_tree_and_takes_up_what_the_others_sampled() {
         let args = [&view[..], &["--format", format, "--out", &out]].concat();
         world.ok(&[&["export", "runs/x"][..], &args].concat());
     }
+    // What a method says in numbers goes out as numbers.
+    for (format, method, field) in
+        [("openrlhf", "math-shepherd", "label"), ("pairs", "alphamath", "margin")]
+    {
+        let out = format!("out/{format}-{method}-numbers");
+        let args = ["--verifier", method, "--numbers", "--format", format, "-o", &out];
+        world.ok(&[&["export", "runs/x"][..], &args].concat());
+        let rows = world.read(&format!("{out}/{format}.jsonl"));
+        let row: Value =
+            serde_json::from_str(rows.lines().next().expect("a row")).expect("JSON");
+        let said = row[field].get(0).unwrap_or(&row[field]);
+        assert!(said.as_f64().is_some_and(|it| it > 0.0), "{format}: {row}");
+        let header = world.read(&format!("{out}/{format}.header.json"));
+        assert!(header.contains("own numbers"), "{header}");
+    }
+    for (args, word) in [
+        (&["--numbers", "--format", "openrlhf"][..], "--verifier"),
+        (&["--numbers", "--format", "trl", "--verifier", "genprm"], "no numbers"),
+    ] {
+        let args = [&["export", "runs/x", "-o", "out/none"][..], args].concat();
+        world.fails(&args, 2, &[word]);
+    }
 }
 
 #[test]
@@ -254,7 +276,8 @@ fn a_query_is_judged_cte_by_cte_on_its_database() {
         json!({ "question": question, "replies": vec![answer; 4] })
     });
     world.write_lines("ways.jsonl", &ways);
-    let args = ["explore", "text-to-sql", "--tasks", "tasks.jsonl", "--samples", "9"];
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/environments/text-to-sql");
+    let args = ["explore", shipped, "--tasks", "tasks.jsonl", "--samples", "9"];
     let more = ["-m", "scripted:ways.jsonl", "--method", "reward-sql", "-o", "x"];
     world.ok(&[&args[..], &more].concat());
     let verdicts = world.read("x/verdicts/reward-sql@1.jsonl");
