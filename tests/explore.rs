@@ -94,7 +94,7 @@ fn every_method_judges_one_tree_and_takes_up_what_the_others_sampled() {
     }
     // What a method says in numbers goes out as numbers.
     for (format, method, field) in
-        [("openrlhf", "math-shepherd", "label"), ("pairs", "alphamath", "margin")]
+        [("openrlhf", "math-shepherd", "label"), ("pairs", "hnc", "margin")]
     {
         let out = format!("out/{format}-{method}-numbers");
         let args = ["--verifier", method, "--numbers", "--format", format, "-o", &out];
@@ -282,7 +282,7 @@ fn a_query_is_judged_cte_by_cte_on_its_database() {
     world.ok(&[&args[..], &more].concat());
     let verdicts = world.read("x/verdicts/reward-sql@1.jsonl");
     let mut lines = verdicts.lines();
-    let line = lines.find(|line| line.contains("verdicts")).expect("the task's verdicts");
+    let line = lines.find(|line| line.contains(r#""judged""#)).expect("the task's verdicts");
     let line: Value = serde_json::from_str(line).expect("JSON");
     let said: BTreeSet<String> = line["verdicts"]
         .as_array()
