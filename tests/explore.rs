@@ -282,7 +282,8 @@ fn a_query_is_judged_cte_by_cte_on_its_database() {
     world.ok(&[&args[..], &more].concat());
     let verdicts = world.read("x/verdicts/reward-sql@1.jsonl");
     let mut lines = verdicts.lines();
-    let line = lines.find(|line| line.contains(r#""judged""#)).expect("the task's verdicts");
+    let line =
+        lines.find(|line| line.contains(r#""judged""#)).expect("the task's verdicts");
     let line: Value = serde_json::from_str(line).expect("JSON");
     let said: BTreeSet<String> = line["verdicts"]
         .as_array()

@@ -100,7 +100,7 @@ fn what_a_server_does_wrong_is_a_fault_and_the_episode_goes_on() {
         ("crash_at_3", "fine"),
         ("endless", "limit: too large: the answer has many more bytes than 4096"),
         ("huge", "limit: too large: the answer has 9004 bytes; at most 4096"),
-        ("misfit", "trap: "),
+        ("misfit", "trap: the tool broke: its server's answer is no result of a tool"),
         ("utf8", &astray("a line that is no MCP message", r#"{"jsonrpc""#)),
         ("chatty", &astray("a line that is no MCP message", "debugging")),
         ("nothing", &astray("a line that is no MCP message", r#"{"jsonrpc""#)),

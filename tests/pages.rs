@@ -47,13 +47,10 @@ fn the_page_of_servers() {
 #[test]
 fn the_page_of_components() {
     let Some(guests) = guests("components") else { return };
-    let root = env!("CARGO_MANIFEST_DIR");
     run_page(
         "A component",
         &format!(
-            "cp {root}/crates/plumbline-wasm/wit/tool.wit .\n\
-             cp {root}/examples/components/notes-py/app.py .\n\
-             pip() {{ true; }}\nexport PATH={guests}/bin:$PATH PYTHONDONTWRITEBYTECODE=1"
+            "pip() {{ true; }}\nexport PATH={guests}/bin:$PATH PYTHONDONTWRITEBYTECODE=1"
         ),
     );
 }
@@ -66,13 +63,10 @@ fn the_page_of_verifiers() {
 #[test]
 fn the_page_of_verifiers_in_components() {
     let Some(guests) = guests("verifiers in components") else { return };
-    let root = env!("CARGO_MANIFEST_DIR");
     run_page(
         "A verifier in a component",
         &format!(
-            "cp {root}/crates/plumbline-wasm/wit/verifier.wit .\n\
-             cp {root}/examples/components/asked-before-py/app.py .\n\
-             pip() {{ true; }}\nexport PATH={guests}/bin:$PATH PYTHONDONTWRITEBYTECODE=1"
+            "pip() {{ true; }}\nexport PATH={guests}/bin:$PATH PYTHONDONTWRITEBYTECODE=1"
         ),
     );
 }

@@ -79,6 +79,7 @@ fn what_a_program_does_wrong_is_a_fault_and_the_episode_goes_on() {
         ("misfit", r#"read l; echo '{"answer": 3}'"#, "trap: ", "unknown field `answer`"),
         ("silent", "read l; echo '{}'", "trap: ", "must have `text`"),
         ("crash", "read l; exit 3", "trap: ", "exit status: 3"),
+        ("killed", "read l; kill -9 $$; sleep 1000", "trap: ", "without an answer"),
         (
             "deep",
             "read l; printf '{\"data\": '; head -c 4000 /dev/zero | tr '\\0' '['; echo",

@@ -277,6 +277,9 @@ pub(crate) enum ToolCommand {
         task: Option<String>,
         #[command(flatten)]
         earlier: EarlierCalls,
+        /// Tell a digest of the state after the call as well, on standard error.
+        #[arg(long)]
+        state: bool,
     },
 }
 

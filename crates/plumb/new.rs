@@ -24,16 +24,22 @@ pub(crate) struct NewToolArgs {
     /// What it is written in.
     #[arg(long, value_enum, default_value_t = Language::Python)]
     language: Language,
-    /// The folder it is put into: an environment's.
+    /// Write one that is made into a component, and the world it lives in.
+    #[arg(long, conflicts_with = "language")]
+    component: bool,
+    /// The folder it is put into: an environment's, or where a component is made.
     #[arg(long, default_value = ".", value_name = "DIR")]
     into: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct NewVerifierArgs {
-    /// What users call it: lower-case letters, digits and underscores.
+    /// What users call it: lower-case letters, digits, hyphens and underscores.
     name: String,
-    /// The folder it is put into: an environment's.
+    /// Write one that is made into a component, and the world it lives in.
+    #[arg(long)]
+    component: bool,
+    /// The folder it is put into: an environment's, or where a component is made.
     #[arg(long, default_value = ".", value_name = "DIR")]
     into: PathBuf,
 }
@@ -116,10 +122,13 @@ pub(crate) fn environment(args: &NewEnvArgs, json: bool) -> Result<()> {
 /// Writes a tool, and says what names it in a manifest.
 pub(crate) fn tool(args: &NewToolArgs, json: bool) -> Result<()> {
     let name = &args.name;
-    check_name("tool", name)?;
+    check_name("tool", "_", name)?;
     if !args.into.is_dir() {
         let message = format!("--into {}: there is no such folder", args.into.display());
         return Err(Failure::say(Kind::Usage, message));
+    }
+    if args.component {
+        return tool_component(name, &args.into, json);
     }
     let (program, extension) = args.language.program();
     let (source, effect) = match args.language {
@@ -142,10 +151,35 @@ pub(crate) fn tool(args: &NewToolArgs, json: bool) -> Result<()> {
     Ok(())
 }
 
+/// Writes a tool that is made into a component.
+fn tool_component(name: &str, into: &Path, json: bool) -> Result<()> {
+    let source = include_str!("../../examples/components/notes-py/app.py");
+    let source = source.replace("Spec(\"notes\"", &format!("Spec(\"{name}\""));
+    let parts = Component {
+        world: "tool",
+        wit: include_str!("../plumbline-wasm/wit/tool.wit"),
+        source: &source
+            .replace("`notes`", &format!("`{name}`"))
+            .replace("notes.wasm", &format!("{name}.wasm")),
+        manifest: "[[tools]]\ntype = \"wasm\"\ncomponent = \"@NAME@.wasm\"\neffect = \"stateful\"\n",
+    };
+    parts.write(name, into, json)
+}
+
 /// Writes a verifier in Python, and says what names it in a manifest.
 pub(crate) fn verifier(args: &NewVerifierArgs, json: bool) -> Result<()> {
     let name = &args.name;
-    check_name("verifier", name)?;
+    check_name("verifier", "-_", name)?;
+    if args.component {
+        let source = include_str!("../../examples/components/asked-before-py/app.py");
+        let parts = Component {
+            world: "verifier",
+            wit: include_str!("../plumbline-wasm/wit/verifier.wit"),
+            source: &source.replace("asked-before", name),
+            manifest: "{ type = \"wasm\", component = \"@NAME@.wasm\" }",
+        };
+        return parts.write(name, &args.into, json);
+    }
     let file = format!("{name}.py");
     let path = args.into.join(&file);
     write(&path, &include_str!("new/verifier.py").replace("@NAME@", name))?;
@@ -160,11 +194,48 @@ pub(crate) fn verifier(args: &NewVerifierArgs, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn check_name(what: &str, name: &str) -> Result<()> {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+/// A component to be made from Python, and what it takes.
+struct Component<'c> {
+    world: &'static str,
+    wit: &'static str,
+    source: &'c str,
+    manifest: &'static str,
+}
+
+impl Component<'_> {
+    fn write(&self, name: &str, into: &Path, json: bool) -> Result<()> {
+        let Self { world, wit, source, manifest } = self;
+        let (app, world_file) = (into.join("app.py"), into.join(format!("{world}.wit")));
+        write(&app, source)?;
+        write(&world_file, wit)?;
+        let manifest = manifest.replace("@NAME@", name);
+        let make = format!(
+            "componentize-py -d {world}.wit -w {world} componentize --stub-wasi app -o {name}.wasm"
+        );
+        if json {
+            println!(
+                "{}",
+                json!({ "source": app, "wit": world_file, "make": make,
+                    "manifest": manifest })
+            );
+            return Ok(());
+        }
+        println!("{} and {}: written. Made by\n", app.display(), world_file.display());
+        println!(
+            "  {make}\n\nan environment has it by these words in its environment.toml:\n"
+        );
+        println!("{manifest}\n");
+        Ok(())
+    }
+}
+
+/// A name of letters, digits and these signs.
+fn check_name(what: &str, signs: &str, name: &str) -> Result<()> {
+    let is_plain =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || signs.contains(c);
     if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
         let message = format!(
-            "{name:?}: a {what}'s name is 1 to 64 lower-case letters, digits and underscores"
+            "{name:?}: a {what}'s name is 1 to 64 lower-case letters, digits and any of {signs}"
         );
         return Err(Failure::say(Kind::Usage, message));
     }

@@ -14,7 +14,7 @@ pub(crate) async fn tool(command: &ToolCommand, json: bool) -> Result<()> {
         ToolCommand::Check(args) => crate::tool_check::check(args, json).await,
         ToolCommand::New(args) => crate::new::tool(args, json),
         ToolCommand::List { environment } => list(environment, json).await,
-        ToolCommand::Call { tool, args, environment, task, earlier } => {
+        ToolCommand::Call { tool, args, environment, task, earlier, state } => {
             let folder = match environment {
                 Some(name) => EnvironmentFolder::open(name)?,
                 None => having(tool)?,
@@ -26,7 +26,11 @@ pub(crate) async fn tool(command: &ToolCommand, json: bool) -> Result<()> {
             let mut episode = Episode::new(&environment, &inputs, None);
             make(&mut episode, tool, &earlier.before).await?;
             make(&mut episode.clone(), tool, &earlier.aside).await?;
-            call(&mut episode, tool, args, json).await
+            let answered = call(&mut episode, tool, args, json).await;
+            if *state {
+                eprintln!("state {}", episode.scratch().digest());
+            }
+            answered
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::args::ToolCheckArgs;
 use crate::catalog;
 use crate::failure::{Failure, Kind, Result};
 use crate::manifest::{EnvironmentFolder, ToolManifest};
+use crate::progress::Progress;
 use crate::terminal::printable;
 use crate::tool::{inputs, word};
 
@@ -29,7 +30,9 @@ pub(crate) async fn check(args: &ToolCheckArgs, json: bool) -> Result<()> {
         println!("programs  {}", catalog::process::kept_from().await.unwrap_or_default());
     }
     let mut failed = Vec::new();
-    for name in &names {
+    let progress = Progress::new("tools tried", names.len() as u64, json);
+    for (done, name) in (0..).zip(&names) {
+        progress.set(done, |_| name.clone());
         let Some(tool) = environment.tool(name) else {
             let known: Vec<&str> =
                 environment.specs().iter().map(|spec| spec.name.as_str()).collect();
@@ -48,6 +51,7 @@ pub(crate) async fn check(args: &ToolCheckArgs, json: bool) -> Result<()> {
             false => print(name, tool.effect(), &found, &args.environment),
         }
     }
+    progress.finish();
     match failed.as_slice() {
         [] => Ok(()),
         failed => {
@@ -121,13 +125,13 @@ fn print(name: &str, effect: Effect, found: &Conformance, environment: &str) {
         println!("  BROKEN    {promise}: {}", printable(message));
         if !reproduces {
             println!(
-                "            by what it went through before: a fresh start of it does"
+                "            by what a running one went through before: from a fresh start"
             );
-            println!("            show it in these calls");
+            println!("            these calls come to the same");
         }
         for attempt in calls {
             let shown = match reproduces {
-                true => command(name, attempt, environment),
+                true => command(name, attempt, effect, environment),
                 false => serde_json::to_string(attempt).expect("an attempt serialises"),
             };
             println!("            {shown}");
@@ -136,7 +140,7 @@ fn print(name: &str, effect: Effect, found: &Conformance, environment: &str) {
 }
 
 /// The command that makes an attempt again: a shell takes it as it stands.
-fn command(name: &str, attempt: &Attempt, environment: &str) -> String {
+fn command(name: &str, attempt: &Attempt, effect: Effect, environment: &str) -> String {
     let Attempt { elsewhere, before, aside, args, is_later } = attempt;
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
     let wait = if *is_later { "sleep 2; " } else { "" };
@@ -148,7 +152,8 @@ fn command(name: &str, attempt: &Attempt, environment: &str) -> String {
             command += &format!(" --{flag} {}", quoted(&args.to_string()));
         }
     }
-    format!("{command} --environment {}", quoted(environment))
+    let state = if effect == Effect::Stateful { " --state" } else { "" };
+    format!("{command}{state} --environment {}", quoted(environment))
 }
 
 fn print_json(name: &str, effect: Effect, found: &Conformance) {

@@ -137,6 +137,11 @@ impl Session {
                 Err(ServiceError::McpError(error)) => {
                     Reply::Answered(answer::refusal(&error))
                 }
+                Err(ServiceError::UnexpectedResponse) => {
+                    let message = "its server's answer is no result of a tool: it takes a \
+                                   list `content` of texts, images and the like";
+                    Reply::Answered(Observation::broken(message))
+                }
                 Err(error) => {
                     let (offence, stderr) = (self.offence.get(), self.stderr());
                     tracing::warn!(tool, %error, ?offence, %stderr, "an MCP server broke");
@@ -207,6 +212,11 @@ fn told(error: &ServiceError) -> String {
     match error {
         ServiceError::TransportSend(error) => error.error.to_string(),
         ServiceError::TransportClosed => "its server ended the connection".to_owned(),
+        ServiceError::UnexpectedResponse => {
+            "its answer to `tools/list` is no list of tools: each takes a `name` and an \
+             `inputSchema`"
+                .to_owned()
+        }
         error => error.to_string(),
     }
 }

@@ -25,7 +25,7 @@ const FOLDER: &str = "/srv";
 /// Puts the folder there.
 const ENTER: &str = r#"mount --bind "$PWD" /srv && cd /srv"#;
 
-/// Gives every privilege back that this took, and becomes the program.
+/// Gives every privilege back that this took, and runs the program.
 const BECOME: &str =
     r#"setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@""#;
 
@@ -143,20 +143,18 @@ impl Confinement {
         argv
     }
 
-    /// What a shell does in fresh namespaces.
+    /// What a shell does in fresh namespaces. It stays as their first process: Linux keeps every
+    /// signal from that one which it has not asked for, and a program may rely on its alarm.
     fn entrance(&self) -> String {
         let max = PROCESSES_MAX;
-        match self.processes {
-            None => format!("{ENTER} && exec {BECOME}"),
+        let become_bounded = match self.processes {
+            None => BECOME.to_owned(),
             Some(Census::PidMax) => {
-                format!(
-                    "{ENTER} && echo {max} > /proc/sys/kernel/pid_max && exec {BECOME}"
-                )
+                format!("echo {max} > /proc/sys/kernel/pid_max && {BECOME}")
             }
-            Some(Census::Nproc) => {
-                format!("{ENTER} && exec prlimit --nproc={max} -- {BECOME}")
-            }
-        }
+            Some(Census::Nproc) => format!("prlimit --nproc={max} -- {BECOME}"),
+        };
+        format!("{ENTER} && {become_bounded}; exit $?")
     }
 }
 
@@ -170,7 +168,10 @@ impl fmt::Display for Confinement {
             }
         })?;
         f.write_str(match self.resources {
-            true => "; memory and files it writes are bounded",
+            true => {
+                "; the private memory of each of its processes and the files it writes are \
+                 bounded"
+            }
             false => "; memory is NOT bounded: there is no `prlimit`",
         })?;
         match self.processes {
@@ -226,11 +227,14 @@ mod tests {
         let argv = all.wrap(&command, &BOUNDS).join(" ");
         let first = "setpriv --pdeathsig KILL -- prlimit --data=4096 ";
         assert!(argv.starts_with(first), "{argv}");
-        assert!(argv.contains(" --net ") && argv.ends_with(" -- \"$@\" sh sh"), "{argv}");
+        assert!(
+            argv.contains(" --net ") && argv.ends_with(" -- \"$@\"; exit $? sh sh"),
+            "{argv}"
+        );
         assert!(argv.contains(" echo 1024 > /proc/sys/kernel/pid_max && "), "{argv}");
         let counted = Confinement { processes: Some(Census::Nproc), ..all };
         let argv = counted.wrap(&command, &BOUNDS).join(" ");
-        assert!(argv.contains(" exec prlimit --nproc=1024 -- setpriv "), "{argv}");
+        assert!(argv.contains("&& prlimit --nproc=1024 -- setpriv "), "{argv}");
         let outside = Bounds { network: true, ..BOUNDS };
         assert!(!all.wrap(&command, &outside).join(" ").contains("--net"));
     }

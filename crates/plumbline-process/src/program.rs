@@ -144,7 +144,9 @@ impl Drop for Folder {
 /// Removes what a process left behind that was killed: folders that nobody holds.
 fn sweep() {
     for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
-        let is_one = entry.file_name().to_string_lossy().starts_with(FOLDER_PREFIX);
+        // Opening what is no folder may wait for ever: anybody can put a pipe there.
+        let is_one = entry.file_name().to_string_lossy().starts_with(FOLDER_PREFIX)
+            && entry.file_type().is_ok_and(|kind| kind.is_dir());
         let changed = entry.metadata().and_then(|metadata| metadata.modified()).ok();
         let age = changed.and_then(|at| at.elapsed().ok()).unwrap_or_default();
         if is_one
@@ -190,9 +192,18 @@ mod tests {
         let left = tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir();
         let left = left.expect("a folder").keep();
         fs::write(left.join("file"), "x").expect("a file");
+        let pipe = std::env::temp_dir()
+            .join(format!("{FOLDER_PREFIX}pipe-{}", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        let touched =
+            std::process::Command::new("touch").args(["-d", "@1"]).arg(&pipe).status();
+        assert!(
+            made.is_ok_and(|it| it.success()) && touched.is_ok_and(|it| it.success())
+        );
         age(held.path());
         age(&left);
         sweep();
+        fs::remove_file(&pipe).expect("a pipe is left alone, and nobody waits for it");
         assert!(held.path().exists() && !left.exists());
     }
 

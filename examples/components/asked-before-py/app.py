@@ -1,7 +1,7 @@
 """The verifier `asked-before`, a component made from Python: calls a step bad that asks what was
 asked already.
 
-    componentize-py -d ../../../crates/plumbline-wasm/wit/verifier.wit -w verifier componentize --stub-wasi app -o asked-before.wasm
+    componentize-py -d verifier.wit -w verifier componentize --stub-wasi app -o asked-before.wasm
 """
 
 import json

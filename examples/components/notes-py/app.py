@@ -1,6 +1,6 @@
 """The tool `notes`, a component made from Python: keeps notes, and shows all so far.
 
-    componentize-py -d ../../../crates/plumbline-wasm/wit/tool.wit -w tool componentize --stub-wasi app -o notes.wasm
+    componentize-py -d tool.wit -w tool componentize --stub-wasi app -o notes.wasm
 """
 
 import json

@@ -14,7 +14,7 @@ const GUESSES: usize = 40;
 const DEPTH_MAX: u32 = 6;
 const ITEMS_MAX: u64 = 4;
 const CHARS_MAX: u64 = 64;
-const WORDS: [&str; 10] = [
+const WORDS: [&str; 14] = [
     "a",
     "apple",
     "x y",
@@ -24,6 +24,10 @@ const WORDS: [&str; 10] = [
     "2024-02-29",
     "../../etc/passwd",
     "'; --",
+    r#"say "yes""#,
+    r"C:\new",
+    "two\nlines",
+    "\u{1f980}",
     "\u{0}",
 ];
 

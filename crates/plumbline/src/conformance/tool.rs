@@ -175,6 +175,8 @@ struct Trial<'e> {
     answered: u64,
     slowest: Duration,
     until: Instant,
+    /// Whether a call was not answered: another may take as long.
+    hangs: bool,
     untried: Vec<String>,
     breaches: Vec<Breach>,
 }
@@ -194,6 +196,7 @@ impl<'e> Trial<'e> {
             answered,
             slowest,
             until,
+            hangs: false,
             untried,
             breaches,
         }
@@ -268,6 +271,10 @@ impl<'e> Trial<'e> {
         episode: &mut Episode<'_>,
         args: &Value,
     ) -> Option<Observation> {
+        if self.hangs {
+            self.untried("what was left to try after a call without an answer".into());
+            return None;
+        }
         if Instant::now() > self.until {
             let seconds = TIME_MAX.as_secs();
             self.untried(format!("what was left to try after {seconds} s"));
@@ -285,6 +292,7 @@ impl<'e> Trial<'e> {
                 Some(observation)
             }
             Err(error @ ActError::Clock { .. }) => {
+                self.hangs = true;
                 self.breach(Promise::Limits, error.to_string(), vec![Attempt::of(args)]);
                 None
             }
