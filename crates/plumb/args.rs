@@ -158,22 +158,22 @@ pub(crate) struct LabelArgs {
 pub(crate) struct JudgeArgs {
     /// A policy that judges every step as a language model does: an opinion. Without
     /// --verifier it is the only one that judges.
-    #[arg(long = "judge", value_name = "POLICY")]
+    #[arg(id = "judge", long = "judge", value_name = "POLICY")]
     pub(crate) policy: Option<String>,
     /// What the judge goes by: step, chain, active, or a file with {{tools}} in it.
-    #[arg(long, default_value = "step", value_name = "R", requires = "policy")]
+    #[arg(long, default_value = "step", value_name = "R", requires = "judge")]
     pub(crate) rubric: String,
     /// Independent judgements of each step; more than half must agree.
-    #[arg(long, default_value_t = 1, value_name = "N", requires = "policy",
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "judge",
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) votes: u32,
     /// Messages in which the judge may call the environment's tools first, on a fork of the
     /// state.
-    #[arg(long, default_value_t = 0, value_name = "N", requires = "policy",
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "judge",
           value_parser = clap::value_parser!(u32).range(0..=10))]
     pub(crate) rounds: u32,
     /// One more judgement is shown all of them and has the last word.
-    #[arg(long, requires = "policy")]
+    #[arg(long, requires = "judge")]
     pub(crate) critique: bool,
 }
 

@@ -2,7 +2,7 @@
 
 mod compare;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -104,20 +104,22 @@ pub(crate) struct ExploreArgs {
     /// How the scores of a trajectory's steps become one: min, mean, product or last.
     #[arg(long, value_name = "A")]
     pub(crate) aggregate: Option<Aggregate>,
-    /// Where a judgement turns from bad to good.
-    #[arg(long, value_name = "E")]
+    /// Where a judgement turns from bad to good; istar's beta, prl's eta, and how much the
+    /// documents of two siblings overlap that treeps-rag takes for one.
+    #[arg(long, value_name = "E", value_parser = above_zero)]
     pub(crate) threshold: Option<f64>,
     /// How much is explored rather than exploited.
-    #[arg(long, value_name = "C")]
+    #[arg(long, value_name = "C", value_parser = above_zero)]
     pub(crate) exploration: Option<f64>,
     /// Do as the published code does where that departs from its paper.
     #[arg(long)]
     pub(crate) as_published: bool,
-    /// Tokens that a method may sample for a task; what it finds in the run counts too.
-    #[arg(long, value_name = "N")]
+    /// Tokens that a method may sample for a task; what it finds in the run counts too. It is
+    /// looked at before each batch of rollouts, and so may be passed by one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) task_tokens_max: Option<u64>,
-    /// Tool calls that a method may make for a task; what it finds in the run counts too.
-    #[arg(long, value_name = "N")]
+    /// Tool calls that a method may make for a task, looked at in the same way.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) task_calls_max: Option<u64>,
     /// A verifier that methods ask about single steps; repeat for several. Default: those the
     /// environment names.
@@ -132,6 +134,12 @@ pub(crate) struct ExploreArgs {
     /// The second policy of methods that hold the likelihoods of two against each other.
     #[arg(long, value_name = "P")]
     pub(crate) reference: Option<String>,
+}
+
+fn above_zero(text: &str) -> std::result::Result<f64, String> {
+    let number: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    let is_one = number.is_finite() && number > 0.0;
+    is_one.then_some(number).ok_or_else(|| "it must be a number above 0".to_owned())
 }
 
 fn method_names() -> PossibleValuesParser {
@@ -215,6 +223,11 @@ impl Exploration {
 
 pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> {
     let ExploreCommand { args, compares } = command;
+    if args.run.tree.is_some() {
+        let message = "--tree: methods grow trees of their own shape; --width and --depth are \
+                       those of some, and plumb run --tree grows one without judging it";
+        return Err(Failure::say(Kind::Usage, message));
+    }
     let folder = EnvironmentFolder::open(&args.run.environment)?;
     let mut settings = RunSettings::resolve(&args.run, &folder.manifest)?;
     if args.run.samples.is_none() {
@@ -226,7 +239,7 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
     let recorded = args.from.as_deref().map(|run| recorded(run, &methods)).transpose()?;
     if let (Some(recorded), Some(run)) = (&recorded, &args.from) {
         tasks.retain(|task| recorded.contains_key(&task.id));
-        refuse_if_none(&tasks, run)?;
+        refuse_others(&tasks, run)?;
     }
     tasks.truncate(limit.unwrap_or(usize::MAX));
     let mut gold = folder.gold()?;
@@ -298,7 +311,9 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
 /// The methods asked for, with their settings.
 fn methods(args: &ExploreArgs, samples: u32) -> Result<Vec<(&'static Method, Settings)>> {
     let find = |name: &String| Method::find(name).expect("clap lets in what METHODS has");
-    let methods: Vec<&'static Method> = args.methods.iter().map(find).collect();
+    let mut seen = BTreeSet::new();
+    let names = args.methods.iter().filter(|name| seen.insert(*name));
+    let methods: Vec<&'static Method> = names.map(find).collect();
     let given = args.constants();
     given.check(&methods).blame(Kind::Usage)?;
     let (tokens_max, calls_max) = (args.task_tokens_max, args.task_calls_max);
@@ -338,11 +353,18 @@ fn recorded(run: &Path, methods: &[(&'static Method, Settings)]) -> Result<Recor
     Ok(trajectories.filter(|(_, each)| !each.is_empty()).collect())
 }
 
-fn refuse_if_none(tasks: &[Task], run: &Path) -> Result<()> {
+/// Refuses a run that has nothing of these tasks, or was asked something else under their names.
+fn refuse_others(tasks: &[Task], run: &Path) -> Result<()> {
+    let shown = run.display();
     if tasks.is_empty() {
-        let run = run.display();
         let message =
-            format!("{run}: it has no finished trajectory of any of these tasks");
+            format!("{shown}: it has no finished trajectory of any of these tasks");
+        return Err(Failure::say(Kind::Input, message));
+    }
+    let asked = recording::asked(run, &recording::open(run)?)?.tasks;
+    let differs = |task: &&Task| asked.get(&task.id).is_some_and(|other| other != *task);
+    if let Some(task) = tasks.iter().find(differs) {
+        let message = format!("{shown}: its task {} is another question", task.id);
         return Err(Failure::say(Kind::Input, message));
     }
     Ok(())
@@ -471,13 +493,16 @@ impl Of<'_> {
         let progress = Progress::new(self.method.name, self.tasks.len() as u64, json);
         let mut waiting = self.tasks.iter();
         let mut exploring: JoinSet<Explored> = JoinSet::new();
-        let mut failure = None;
+        let (mut failure, mut unfinished) = (None, None);
         loop {
             let is_stopped = failure.is_some() || *stop.borrow();
             while !is_stopped && exploring.len() < run_settings.concurrency as usize {
                 let Some(task) = waiting.next() else { break };
                 let id = &task.0.id;
                 let known = judged.get(id).filter(|known| known.shown == shown(task));
+                // One that was cut short goes on, as far as the budget now lets it.
+                let known =
+                    known.filter(|known| !known.ledger.is_some_and(|it| it.spent));
                 if let Some(known) = known {
                     report.add(&known.verdicts, known.ledger.unwrap_or_default());
                     report.kept += 1;
@@ -499,9 +524,20 @@ impl Of<'_> {
             let Explored { task, found } = explored.blame(Kind::External)?;
             match found {
                 Ok((tree, verdicts, ledger)) => {
-                    let nodes = u32::try_from(tree.len()).expect("ids are 32 bits wide");
                     let id = &task.0.id;
-                    writer.append(id, nodes, shown(&task), &verdicts, Some(ledger))?;
+                    let aborted = Aborted::of(&tree);
+                    if aborted.is_tolerable(run_settings.fail_on_error) {
+                        let nodes = tree.len().try_into().expect("ids are 32 bits wide");
+                        writer.append(
+                            id,
+                            nodes,
+                            shown(&task),
+                            &verdicts,
+                            Some(ledger),
+                        )?;
+                    } else {
+                        unfinished.get_or_insert(aborted);
+                    }
                     report.add(&verdicts, ledger);
                     trees.insert(id.clone(), tree);
                 }
@@ -521,8 +557,55 @@ impl Of<'_> {
             return Err(unexplored(ExploreError::Stopped));
         }
         writer.finish()?;
+        if let Some(Aborted { count, message, .. }) = unfinished {
+            let message = format!(
+                "{}: {count} rollouts of a task were aborted; the first said: {message}. What \
+                 there is is kept, and not taken for judged: the same command with \
+                 --retry-on-error 1 samples them again, with --fail-on-error R it does without \
+                 that share of them",
+                self.method.name
+            );
+            return Err(Failure::say(Kind::External, message));
+        }
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
+    }
+}
+
+/// Rollouts of a task that something outside stopped.
+struct Aborted {
+    count: u64,
+    ended: u64,
+    /// What the first said.
+    message: String,
+}
+
+impl Aborted {
+    fn of(tree: &Tree) -> Self {
+        let leaves = tree.leaves();
+        let endings = leaves.iter().filter_map(|leaf| tree.ending(*leaf));
+        let endings = endings.chain(tree.stillborn().map(|(_, ending)| ending));
+        let mut aborted = Self { count: 0, ended: 0, message: String::new() };
+        for ending in endings {
+            aborted.ended += 1;
+            if let Ending::Aborted { message, .. } = ending {
+                if aborted.count == 0 {
+                    aborted.message.clone_from(message);
+                }
+                aborted.count += 1;
+            }
+        }
+        aborted
+    }
+
+    /// Whether there are few enough: none, unless a share is allowed, or a number from 1 on.
+    fn is_tolerable(&self, max: Option<f64>) -> bool {
+        let (count, ended) = (self.count as f64, self.ended as f64);
+        match max {
+            None => self.count == 0,
+            Some(share) if share < 1.0 => count <= share * ended,
+            Some(number) => count < number,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod header;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use plumbline::explore::{Method, Number};
 use plumbline::export::{
     Advantages, Forged, Format, Group, Rewards, Rows, Settings, Told, Worth, Zeros,
     agent_process_bench, declaration, openai_chat,
@@ -170,6 +171,9 @@ pub(crate) async fn export(args: &ExportArgs, json: bool) -> Result<()> {
             names.join(", ")
         );
         return Err(Failure::say(Kind::Usage, message));
+    }
+    if args.format == Format::OpenRlhf && args.numbers {
+        refuse_rewards(only.iter().flatten())?;
     }
     let run = Run::open(args, &index, view, only, json).await?;
     run.check_verdicts(&args.run)?;
@@ -469,6 +473,25 @@ impl<'r> Run<'r> {
             );
             Failure::say(Kind::Usage, message)
         })
+    }
+}
+
+/// Refuses numbers that are no chances, where labels are: what of them happens to lie between 0
+/// and 1 would be taken for one.
+fn refuse_rewards<'v>(mut verifiers: impl Iterator<Item = &'v VerifierId>) -> Result<()> {
+    let gives_rewards = |verifier: &&VerifierId| {
+        let method = Method::find(verifier.name());
+        matches!(method.and_then(|method| method.number), Some(Number::Reward(_)))
+    };
+    match verifiers.find(gives_rewards) {
+        None => Ok(()),
+        Some(verifier) => {
+            let message = format!(
+                "--numbers: those of {verifier} are rewards and no chances, which soft labels \
+                 are; the formats prm and pairs and those of tokens take any number"
+            );
+            Err(Failure::say(Kind::Usage, message))
+        }
     }
 }
 

@@ -179,7 +179,10 @@ pub(super) fn header(
         "view": view.map(|view| view.to_string()),
         "verifiers": tally.verifiers,
         "left_out": tally.left_out,
-        "scale": format.scale(),
+        "scale": match settings.worth {
+            Worth::Label => format.scale().to_owned(),
+            Worth::Number => format!("{}; in the place of each label its number", format.scale()),
+        },
         "says": match settings.worth {
             Worth::Label => "labels",
             Worth::Number => "the verifier's own numbers, in the place of labels",

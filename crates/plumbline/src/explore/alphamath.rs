@@ -12,13 +12,13 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::search_tree::{SearchTree, Visited, puct};
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method};
+use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number};
 use crate::NodeId;
 use crate::scale::from_binary;
 
 pub(super) const METHOD: Method = Method {
     name: "alphamath",
-    version: 1,
+    version: 2,
     paper: "AlphaMath Almost Zero: process Supervision without process",
     summary: "the mean value of each step in a tree search",
     constants: Constants {
@@ -31,7 +31,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: false,
     reference: false,
-    number: Some("q"),
+    number: Some(Number::Reward("q")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -14,12 +14,12 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method};
-use crate::scale::{Reading, from_first_error, to_first_error};
+use crate::scale::{Reading, Rollouts, from_first_error, to_first_error};
 use crate::{NodeId, StepLabel};
 
 pub(super) const METHOD: Method = Method {
     name: "consensus",
-    version: 1,
+    version: 2,
     paper: "The Lessons of Developing Process Reward Models in Mathematical Reasoning",
     summary: "first errors on which rollouts and checks agree",
     constants: Constants { rollouts: Some(8), ..Constants::NONE },
@@ -38,7 +38,9 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
             labels.push(explorer.check(*step).await?);
         }
         let by_checks = to_first_error(&labels);
-        let by_rollouts = first_hopeless(explorer, &trajectory).await?;
+        let Some(by_rollouts) = first_hopeless(explorer, &trajectory).await? else {
+            continue;
+        };
         let judged = judged(by_rollouts, by_checks, trajectory.len());
         for (step, judged) in trajectory.into_iter().zip(judged) {
             explorer.judge(step, judged);
@@ -47,19 +49,22 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     Ok(())
 }
 
-/// The index of the first step after which no completion succeeds.
+/// The index of the first step after which no completion succeeds, if there is one; none at all
+/// where a step before it has no completion, and so nobody knows.
 async fn first_hopeless(
     explorer: &mut Explorer<'_>,
     trajectory: &[NodeId],
-) -> Result<Option<usize>, ExploreError> {
+) -> Result<Option<Option<usize>>, ExploreError> {
     let rollouts = explorer.settings().rollouts();
     for (index, step) in trajectory.iter().enumerate() {
         let chance = explorer.chance(Some(*step), rollouts).await?;
-        if chance.sampled > 0 && chance.succeeded == 0 {
-            return Ok(Some(index));
+        match chance {
+            Rollouts { sampled: 0, .. } => return Ok(None),
+            Rollouts { succeeded: 0, .. } => return Ok(Some(Some(index))),
+            _ => {}
         }
     }
-    Ok(None)
+    Ok(Some(None))
 }
 
 /// What two opinions on the first error say of a trajectory's steps.

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::aggregate::process_mean;
 use super::tf_idf::{TfIdf, Vector, documents_shown};
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method};
+use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number};
 use crate::protocol::PartKind;
 use crate::scale::Reading;
 use crate::{Action, NodeId};
@@ -34,7 +34,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: true,
     reference: false,
-    number: Some("sum"),
+    number: Some(Number::Reward("sum")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -202,6 +202,9 @@ impl<'g> Explorer<'g> {
         for messages in self.others.recorded {
             samples.extend(self.retell(messages).await?);
         }
+        // Two that say the same are one.
+        let mut seen = BTreeSet::new();
+        samples.retain(|sample| seen.insert(sample.leaf));
         Ok(samples)
     }
 

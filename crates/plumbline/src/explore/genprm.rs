@@ -12,20 +12,22 @@
 use futures::FutureExt;
 use serde_json::json;
 
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Place};
+use super::{
+    Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number, Place,
+};
 use crate::Evidence;
 use crate::scale::{Rollouts, from_binary, from_rollouts};
 
 pub(super) const METHOD: Method = Method {
     name: "genprm",
-    version: 1,
+    version: 2,
     paper: "GenPRM: Scaling Test-Time Compute of Process Reward Models via Generative Reasoning",
     summary: "each step by the share of the chance before it that is left after it",
     constants: Constants { rollouts: Some(32), threshold: Some(0.8), ..Constants::NONE },
     trajectories: true,
     checks: false,
     reference: false,
-    number: Some("progress"),
+    number: Some(Number::Reward("progress")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };
@@ -39,15 +41,21 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     for trajectory in explorer.trajectories().await? {
         let mut before = question;
         for step in trajectory {
-            let after = match before.succeeded {
-                0 => Rollouts { sampled: 0, succeeded: 0 },
-                _ => explorer.chance(Place::Some(step), rollouts).await?,
+            let after = match is_hopeless(before) {
+                true => before,
+                false => explorer.chance(Place::Some(step), rollouts).await?,
             };
             explorer.judge(step, judged(before, after, epsilon));
             before = after;
         }
     }
     Ok(())
+}
+
+/// Whether completions were sampled, and none was right. What is sampled after that would say
+/// nothing more: it stands for all that follows.
+fn is_hopeless(chance: Rollouts) -> bool {
+    chance.sampled > 0 && chance.succeeded == 0
 }
 
 /// How many times the rollouts of an easy question a question is worth.
@@ -64,20 +72,20 @@ fn effort(question: Rollouts) -> u32 {
 
 fn judged(before: Rollouts, after: Rollouts, epsilon: f64) -> Judged {
     let Rollouts { sampled, succeeded } = after;
-    let is_hopeless = before.succeeded == 0;
-    let progress = (!is_hopeless && sampled > 0).then(|| after.share() / before.share());
-    let good = match progress {
-        Some(progress) => Some(progress >= epsilon),
-        None => is_hopeless.then_some(false),
+    let progress = match is_hopeless(before) {
+        true => Some(0.0),
+        false if sampled == 0 || before.sampled == 0 => None,
+        false => Some(after.share() / before.share()),
     };
+    let good = progress.map(|progress| progress >= epsilon && progress > 0.0);
     let at_90 = from_rollouts(before, after, epsilon).label;
     let reason = match progress {
-        Some(progress) => format!(
+        Some(progress) if !is_hopeless(before) => format!(
             "{:.0}% of completions are right before the step, {:.0}% after it: {progress:.2}",
             100.0 * before.share(),
             100.0 * after.share()
         ),
-        None if is_hopeless => "no completion was right before the step".to_owned(),
+        Some(_) => "no completion was right before the step".to_owned(),
         None => "no completion came to an end".to_owned(),
     };
     Judged {
@@ -100,7 +108,9 @@ mod tests {
             (of(32, 16), of(32, 13), Some(0.8125), Some(Good)),
             (of(32, 16), of(32, 12), Some(0.75), Some(Bad)),
             (of(32, 16), of(32, 32), Some(2.0), Some(Good)),
-            (of(32, 0), of(0, 0), None, Some(Bad)),
+            (of(32, 0), of(32, 0), Some(0.0), Some(Bad)),
+            (of(0, 0), of(0, 0), None, None),
+            (of(0, 0), of(32, 16), None, None),
             (of(32, 16), of(0, 0), None, None),
         ] {
             let judged = judged(before, after, 0.8);

@@ -28,7 +28,9 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::search_tree::{SearchTree, uct};
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Place};
+use super::{
+    Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number, Place,
+};
 use crate::scale::{Reading, from_binary};
 use crate::{NodeId, StepLabel};
 
@@ -36,7 +38,7 @@ const NAME: &str = "groundedprm";
 
 pub(super) const METHOD: Method = Method {
     name: NAME,
-    version: 1,
+    version: 2,
     paper: "GroundedPRM: Tree-Guided and Fidelity-Aware Process Reward Modeling for Step-Level Reasoning",
     summary: "tree search in which tools check every step, fused with the outcome",
     constants: Constants {
@@ -50,7 +52,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: true,
     reference: false,
-    number: Some("value"),
+    number: Some(Number::Reward("value")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };
@@ -127,7 +129,8 @@ impl Search {
         if children.is_empty() {
             return Ok(at.map(|_| path));
         }
-        let drawn = explorer.draw(&(NAME, at, simulation), children.len());
+        let drawn =
+            explorer.draw(&(NAME, explorer.state(at), simulation), children.len());
         path.push(Some(children[drawn]));
         Ok(Some(path))
     }

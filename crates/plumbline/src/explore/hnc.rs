@@ -16,7 +16,9 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::breadth::Breadth;
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Place};
+use super::{
+    Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number, Place,
+};
 use crate::NodeId;
 use crate::scale::from_binary;
 
@@ -24,7 +26,7 @@ const NAME: &str = "hnc";
 
 pub(super) const METHOD: Method = Method {
     name: NAME,
-    version: 1,
+    version: 2,
     paper: "Towards Hierarchical Multi-Step Reward Models for Enhanced Reasoning in Large Language Models",
     summary: "the share of right leaves, for steps and for pairs of steps",
     constants: Constants {
@@ -36,7 +38,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: false,
     reference: false,
-    number: Some("score"),
+    number: Some(Number::Chance("score")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };
@@ -51,8 +53,12 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     let shape = (settings.width(), settings.depth());
     let earned = |end: super::Rollout| f64::from(u8::from(end.success));
     let mut tree = Breadth::grow(explorer, shape, earned, |_, steps| steps).await?;
-    let draw = |step: NodeId, n: usize| explorer.draw(&(NAME, step, n), n);
-    let merged = merge(&mut tree, draw);
+    let draw =
+        |step: NodeId, n: usize| explorer.draw(&(NAME, explorer.state(Some(step)), n), n);
+    let is_below = |step: NodeId, child: NodeId| {
+        explorer.tree().get(child).is_some_and(|node| node.parent == Some(step))
+    };
+    let merged = merge(&mut tree, draw, is_below);
     for (_, step) in tree.steps() {
         if let Some(score) = tree.value(Some(step)) {
             let from = merged.get(&step).copied();
@@ -66,17 +72,22 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
 fn merge(
     tree: &mut Breadth,
     draw: impl Fn(NodeId, usize) -> usize,
+    is_below: impl Fn(NodeId, NodeId) -> bool,
 ) -> BTreeMap<NodeId, NodeId> {
     let mut merged = BTreeMap::new();
     for (parent, step) in tree.steps() {
         let is_candidate = tree.children_of(parent).len() >= SIBLINGS_MIN
             && tree.height(Place::Some(step)) >= HEIGHT_MIN
-            && !merged.contains_key(&step);
+            && !merged.contains_key(&step)
+            && !merged.values().any(|first| *first == step);
         if is_candidate && draw(step, ODDS) == 0 {
             let children = tree.children_of(Some(step));
             let child = children[draw(step, children.len())];
-            tree.merge(parent, step, child);
-            merged.insert(child, step);
+            // Siblings in one state share children, which hang on one of them.
+            if is_below(step, child) {
+                tree.merge(parent, step, child);
+                merged.insert(child, step);
+            }
         }
     }
     merged
@@ -105,7 +116,7 @@ mod tests {
             &[(2, 0.0), (3, 0.0), (4, 0.0), (6, 0.0), (7, 1.0), (8, 1.0)],
         );
         assert_eq!(tree.value(one), Some(2.0 / 3.0));
-        let merged = merge(&mut tree, |_, _| 0);
+        let merged = merge(&mut tree, |_, _| 0, |_, _| true);
         assert_eq!(merged, BTreeMap::from([(NodeId(5), NodeId(1))]));
         assert_eq!(tree.children_of(None).len(), 5, "it hangs on the question now");
         assert_eq!(tree.value(one), Some(0.0), "without the child that put it right");

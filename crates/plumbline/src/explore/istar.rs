@@ -10,7 +10,7 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::explorer::Scorer;
-use super::{Constants, ExploreError, Explorer, Judged, Method};
+use super::{Constants, ExploreError, Explorer, Judged, Method, Number};
 use crate::export::advantage;
 use crate::scale::Reading;
 use crate::{NodeId, Sight};
@@ -24,7 +24,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: true,
-    number: Some("reward"),
+    number: Some(Number::Reward("reward")),
     saw: Sight::ONLINE,
     run: |explorer| explore(explorer).boxed(),
 };

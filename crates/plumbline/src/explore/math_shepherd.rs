@@ -9,7 +9,7 @@
 use futures::FutureExt;
 use serde_json::json;
 
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method};
+use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number};
 use crate::Evidence;
 use crate::scale::{Rollouts, from_binary};
 
@@ -22,7 +22,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: false,
-    number: Some("soft"),
+    number: Some(Number::Chance("soft")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -9,13 +9,13 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::omegaprm::search;
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method};
-use crate::Evidence;
+use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number};
 use crate::scale::{Reading, Rollouts, from_rollouts};
+use crate::{Evidence, NodeId};
 
 pub(super) const METHOD: Method = Method {
     name: "mm-prm",
-    version: 1,
+    version: 2,
     paper: "MM-PRM: Enhancing Multimodal Mathematical Reasoning with Scalable Step-Level Supervision",
     summary: "OmegaPRM's search, each step by the share of completions that succeed",
     constants: Constants {
@@ -27,7 +27,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: false,
     reference: false,
-    number: Some("soft"),
+    number: Some(Number::Chance("soft")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };
@@ -37,10 +37,16 @@ const LENGTH: f64 = 2000.0;
 async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     let rollouts = explorer.settings().rollouts();
     let question = explorer.chance(None, rollouts).await?;
-    for (step, chance) in search(explorer, LENGTH).await? {
-        explorer.judge(step, judged(question, chance));
+    let (chances, done) = search(explorer, LENGTH).await;
+    let is_hopeless =
+        |step: &NodeId| chances.get(step).is_some_and(|it| it.succeeded == 0);
+    for (step, chance) in &chances {
+        let before = explorer.path(*step);
+        if !before[..before.len() - 1].iter().any(is_hopeless) {
+            explorer.judge(*step, judged(question, *chance));
+        }
     }
-    Ok(())
+    done
 }
 
 /// The soft label is the share. As a step label it says whether the question's chance is kept,

@@ -113,18 +113,28 @@ pub struct Method {
     pub checks: bool,
     /// Whether it holds a second policy against the first.
     pub reference: bool,
-    /// The field of its values that models are trained on, where that is a number: a chance, a
-    /// value or a reward.
-    pub number: Option<&'static str>,
+    /// What of its values models are trained on, where that is a number.
+    pub number: Option<Number>,
     /// What its verdicts rest on.
     pub saw: Sight,
     run: for<'e> fn(&'e mut Explorer<'_>) -> BoxFuture<'e, Result<(), ExploreError>>,
 }
 
+/// A number among what a method says of a step, by the name of its field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Number {
+    /// How likely a right end is, 0 to 1.
+    Chance(&'static str),
+    /// What the step is worth on a scale of the method's own.
+    Reward(&'static str),
+}
+
 /// The number that a verdict gives a step: its value where that is one, or else the number that
 /// models are trained on among what a method says.
 pub fn number(verdict: &Verdict) -> Option<f64> {
-    let field = || Method::find(verdict.verifier.name())?.number;
+    let field = || match Method::find(verdict.verifier.name())?.number? {
+        Number::Chance(field) | Number::Reward(field) => Some(field),
+    };
     let value = &verdict.value;
     value.as_f64().or_else(|| value.get(field()?)?.as_f64())
 }

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use futures::FutureExt;
 use serde_json::json;
 
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Place};
+use super::{
+    Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number, Place,
+};
 use crate::scale::{Rollouts, from_binary};
 use crate::{Evidence, NodeId};
 
@@ -32,7 +34,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: false,
     reference: false,
-    number: Some("mc"),
+    number: Some(Number::Chance("mc")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };
@@ -54,23 +56,22 @@ struct Wrong {
 }
 
 async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
-    for (step, chance) in search(explorer, LENGTH).await? {
+    let (chances, done) = search(explorer, LENGTH).await;
+    for (step, chance) in chances {
         explorer.judge(step, judged(chance));
     }
-    Ok(())
+    done
 }
 
-/// What the search found out about steps, in the order of their ids; what it did before its
-/// budget was used up.
+/// What the search found out about steps, in the order of their ids, and how it ended: what it
+/// found before its budget was used up stands.
 pub(super) async fn search(
     explorer: &mut Explorer<'_>,
     length: f64,
-) -> Result<BTreeMap<NodeId, Rollouts>, ExploreError> {
+) -> (BTreeMap<NodeId, Rollouts>, Result<(), ExploreError>) {
     let mut search = Search { length, pool: vec![], chances: BTreeMap::new() };
-    match search.run(explorer).await {
-        Ok(()) | Err(ExploreError::Spent) => Ok(search.chances),
-        Err(error) => Err(error),
-    }
+    let done = search.run(explorer).await;
+    (search.chances, done)
 }
 
 struct Search {

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::explorer::Scorer;
-use super::{Constants, ExploreError, Explorer, Judged, Method, Place};
+use super::{Constants, ExploreError, Explorer, Judged, Method, Number, Place};
 use crate::scale::Reading;
 use crate::{Action, Sight};
 
@@ -25,7 +25,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: false,
-    number: Some("faithfulness"),
+    number: Some(Number::Reward("faithfulness")),
     saw: Sight::GOLD,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::aggregate::process;
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method};
+use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number};
 use crate::export::advantage::renorm;
 use crate::scale::Reading;
 
@@ -24,7 +24,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: true,
     reference: false,
-    number: Some("reward"),
+    number: Some(Number::Reward("reward")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::istar::log_ratio;
-use super::{Constants, ExploreError, Explorer, Judged, Method};
+use super::{Constants, ExploreError, Explorer, Judged, Method, Number};
 use crate::Sight;
 use crate::scale::Reading;
 
@@ -24,7 +24,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: true,
-    number: Some("reward"),
+    number: Some(Number::Reward("reward")),
     saw: Sight { gold: true, later: true, outcome: true },
     run: |explorer| explore(explorer).boxed(),
 };

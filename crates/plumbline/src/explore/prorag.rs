@@ -16,7 +16,9 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::search_tree::{SearchTree, Visited, puct};
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Place};
+use super::{
+    Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number, Place,
+};
 use crate::scale::from_binary;
 use crate::{NodeId, StepLabel};
 
@@ -24,7 +26,7 @@ const NAME: &str = "prorag";
 
 pub(super) const METHOD: Method = Method {
     name: NAME,
-    version: 1,
+    version: 2,
     paper: "ProRAG: Process-Supervised Reinforcement Learning for Retrieval-Augmented Generation",
     summary: "pairs of siblings from a tree search, by value and checks",
     constants: Constants {
@@ -37,7 +39,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: true,
     reference: false,
-    number: Some("q"),
+    number: Some(Number::Reward("q")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };
@@ -71,7 +73,8 @@ async fn run(
             let steps = distinct(explorer, at, settings.width()).await?;
             let prior = 1.0 / steps.len().max(1) as f64;
             if !steps.is_empty() {
-                let drawn = explorer.draw(&(NAME, at, simulation), steps.len());
+                let drawn =
+                    explorer.draw(&(NAME, explorer.state(at), simulation), steps.len());
                 path.push(Some(steps[drawn]));
             }
             tree.expand(at, steps.into_iter().map(|step| (step, prior)));

@@ -17,7 +17,7 @@
 use futures::FutureExt;
 use serde_json::{Value, json};
 
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method};
+use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number};
 use crate::comparators::query_of;
 use crate::query::{Part, Query};
 use crate::scale::{Reading, Rollouts, from_binary};
@@ -32,7 +32,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: false,
-    number: Some("chance"),
+    number: Some(Number::Chance("chance")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

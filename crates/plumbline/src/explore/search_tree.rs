@@ -65,16 +65,18 @@ impl SearchTree {
         path
     }
 
-    /// Adds children with their priors; those that are there already stay as they are.
+    /// Adds children with their priors; those that are there already stay as they are, below
+    /// this place as well: siblings in one state have the same children.
     pub(super) fn expand(
         &mut self,
         at: Place,
         children: impl IntoIterator<Item = (NodeId, f64)>,
     ) {
         for (child, prior) in children {
-            let visited = Visited { prior, ..Visited::default() };
-            if self.places.insert(Some(child), visited).is_none() {
-                let parent = self.places.get_mut(&at).expect("it was descended to");
+            let visited = || Visited { prior, ..Visited::default() };
+            self.places.entry(Some(child)).or_insert_with(visited);
+            let parent = self.places.get_mut(&at).expect("it was descended to");
+            if !parent.children.contains(&child) {
                 parent.children.push(child);
             }
         }
@@ -131,6 +133,15 @@ mod tests {
         let hunting =
             search.descend(|parent, child| uct(1.8, -child.mean(), parent, child));
         assert_eq!(hunting, [None, Some(two)]);
+        // Added again, and below a second parent, it keeps what is known of it.
+        search.expand(Some(two), [(three, 1.0)]);
+        search.expand(Some(one), [(three, 0.5)]);
+        let below = |at| search.get(Some(at)).children.clone();
+        assert_eq!((below(one), below(two)), (vec![three], vec![three]));
+        assert_eq!(
+            (search.get(Some(three)).visits, search.get(Some(three)).prior),
+            (1, 1.0)
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@
 use futures::FutureExt;
 use serde_json::json;
 
-use super::{Constants, ExploreError, Explorer, Judged, Method, Place};
+use super::{Constants, ExploreError, Explorer, Judged, Method, Number, Place};
 use crate::export::advantage;
 use crate::scale::Reading;
 use crate::{Action, NodeId, Sight, StepLabel, Zero};
@@ -22,14 +22,14 @@ const NAME: &str = "slate";
 
 pub(super) const METHOD: Method = Method {
     name: NAME,
-    version: 1,
+    version: 2,
     paper: "Truncated Step-Level Sampling with Process Rewards for Retrieval-Augmented Reasoning",
     summary: "next steps from one prefix, each judged against the others",
     constants: Constants { width: Some(5), depth: Some(4), ..Constants::NONE },
     trajectories: false,
     checks: true,
     reference: false,
-    number: Some("reward"),
+    number: Some(Number::Reward("reward")),
     saw: Sight { gold: true, later: false, outcome: false },
     run: |explorer| explore(explorer).boxed(),
 };
@@ -61,7 +61,9 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
         for ((step, label, reward), advantage) in rewarded.iter().zip(&advantages) {
             explorer.judge(*step, judged(*label, *reward, *advantage));
         }
-        let Some(chosen) = choose(&advantages, explorer.draw(&(NAME, at), DRAWS)) else {
+        let Some(chosen) =
+            choose(&advantages, explorer.draw(&(NAME, explorer.state(at)), DRAWS))
+        else {
             break;
         };
         let (step, ..) = rewarded[chosen];

@@ -16,7 +16,7 @@ use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::aggregate::process_mean;
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method};
+use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number};
 use crate::NodeId;
 use crate::scale::from_binary;
 
@@ -29,7 +29,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: true,
     reference: false,
-    number: Some("process"),
+    number: Some(Number::Chance("process")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

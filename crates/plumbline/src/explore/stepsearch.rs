@@ -19,7 +19,7 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::tf_idf::{TfIdf, Vector, documents_shown};
-use super::{Constants, ExploreError, Explorer, Judged, Method};
+use super::{Constants, ExploreError, Explorer, Judged, Method, Number};
 use crate::scale::Reading;
 use crate::{NodeId, Sight, text};
 
@@ -32,7 +32,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: false,
-    number: Some("reward"),
+    number: Some(Number::Reward("reward")),
     saw: Sight::GOLD,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -21,7 +21,7 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::tf_idf::{TfIdf, Vector, documents_shown};
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method};
+use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number};
 use crate::features::queries;
 use crate::scale::Reading;
 use crate::{Step, text};
@@ -35,7 +35,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: true,
     checks: false,
     reference: false,
-    number: Some("reward"),
+    number: Some(Number::Reward("reward")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

@@ -13,7 +13,7 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::breadth::Breadth;
-use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method};
+use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number};
 use crate::scale::{Reading, from_binary};
 use crate::{Action, NodeId, Step, StepLabel, Zero, document_ids, normalise_answer};
 
@@ -31,7 +31,7 @@ pub(super) const METHOD: Method = Method {
     trajectories: false,
     checks: false,
     reference: false,
-    number: Some("advantage"),
+    number: Some(Number::Reward("advantage")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),
 };

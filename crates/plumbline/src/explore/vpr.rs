@@ -12,7 +12,7 @@
 use futures::FutureExt;
 use serde_json::json;
 
-use super::{Constants, ExploreError, Explorer, Judged, Method, Place};
+use super::{Constants, ExploreError, Explorer, Judged, Method, Number, Place};
 use crate::export::advantage;
 use crate::scale::Reading;
 use crate::{NodeId, Sight, StepLabel, Zero};
@@ -21,14 +21,14 @@ const NAME: &str = "vpr";
 
 pub(super) const METHOD: Method = Method {
     name: NAME,
-    version: 1,
+    version: 2,
     paper: "Verifiable Process Rewards for Agentic Reasoning",
     summary: "candidates at each state, scored by an oracle against each other",
     constants: Constants { width: Some(4), depth: Some(16), ..Constants::NONE },
     trajectories: false,
     checks: true,
     reference: false,
-    number: Some("reward"),
+    number: Some(Number::Reward("reward")),
     saw: Sight { gold: true, later: false, outcome: false },
     run: |explorer| explore(explorer).boxed(),
 };
@@ -54,7 +54,7 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
         if best.is_empty() {
             break;
         }
-        let step = best[explorer.draw(&(NAME, at), best.len())];
+        let step = best[explorer.draw(&(NAME, explorer.state(at)), best.len())];
         if explorer.is_end(step) {
             break;
         }

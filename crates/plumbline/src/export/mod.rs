@@ -154,6 +154,9 @@ pub enum Refusal {
     NoValue,
     /// No other trajectory of the task is there to be compared with.
     Alone,
+    /// Another row says the same of the same steps: trajectories that part after the last one of
+    /// which anything is said.
+    Repeated,
     /// The trajectory has not ended, or something outside stopped it.
     Unfinished,
     /// The separator stands in the text itself.
@@ -189,6 +192,7 @@ impl Refusal {
             Refusal::NoOutcome => "no-outcome",
             Refusal::NoValue => "no-value",
             Refusal::Alone => "alone",
+            Refusal::Repeated => "repeated",
             Refusal::Unfinished => "unfinished",
             Refusal::SeparatorInText => "separator-in-text",
             Refusal::NoSibling => "no-sibling",
@@ -238,6 +242,7 @@ impl Refusal {
                  choose another --advantages"
             }
             Refusal::Alone => "run with --samples 2 or more",
+            Refusal::Repeated => "one row is enough",
             Refusal::Unfinished => "plumb run with the same --out goes on with the run",
             Refusal::SeparatorInText => "choose another format: trl has the same labels",
             Refusal::NoSibling => "run with --samples 2 or more",

@@ -3,6 +3,8 @@
 //! --reward_tokens + -`), and Math-Shepherd before it. Where numbers are asked for the labels
 //! are chances, 0 to 1, which that trainer takes for soft ones.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::group::{StepRow, node};
@@ -16,10 +18,16 @@ const GOOD: &str = "+";
 const BAD: &str = "-";
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
+    let mut written = BTreeSet::new();
     for sample in group.lessons(settings, rows) {
         let segments = segments(&sample, |node| said(group, node, settings));
         if segments.is_empty() {
             rows.refuse(Refusal::nothing_said(settings));
+            continue;
+        }
+        let nodes: Vec<NodeId> = segments.iter().map(|segment| segment.node).collect();
+        if !written.insert(nodes.clone()) {
+            rows.refuse(Refusal::Repeated);
             continue;
         }
         let mut input = prompt(group, &sample);
@@ -35,7 +43,6 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
             input += SEPARATOR;
         }
         let labels: Vec<&Value> = segments.iter().map(|segment| &segment.said).collect();
-        let nodes: Vec<_> = segments.iter().map(|segment| segment.node).collect();
         rows.push(&json!({
             "input": input,
             "label": labels,

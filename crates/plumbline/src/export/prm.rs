@@ -2,6 +2,8 @@
 //! the policy read. `labels` is as long as `input_ids` and -100 where nothing is asked. Where
 //! numbers are asked for, they stand in the place of labels.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::{Number, Value};
 
@@ -23,6 +25,7 @@ struct Row<'r> {
 }
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
+    let mut written = BTreeSet::new();
     for sample in group.lessons(settings, rows) {
         let tokens = match TokenPath::of(&sample) {
             Ok(tokens) => tokens,
@@ -44,6 +47,10 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
         }
         if nodes.is_empty() {
             rows.refuse(Refusal::nothing_said(settings));
+            continue;
+        }
+        if !written.insert(nodes.clone()) {
+            rows.refuse(Refusal::Repeated);
             continue;
         }
         rows.push(&Row {

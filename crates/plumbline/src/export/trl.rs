@@ -1,6 +1,8 @@
 //! TRL's stepwise supervision, as its PRM trainer took it until 1.13: a prompt, completions,
 //! and whether each is right. `nodes` beside them says which step each one ends.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,11 +22,17 @@ struct Row<'r> {
 }
 
 pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
+    let mut written = BTreeSet::new();
     for sample in group.lessons(settings, rows) {
         let truth = |node| settings.zeros.truth(group.label(node)?);
         let segments = segments(&sample, truth);
         if segments.is_empty() {
             rows.refuse(Refusal::NoLabel);
+            continue;
+        }
+        let nodes: Vec<NodeId> = segments.iter().map(|segment| segment.node).collect();
+        if !written.insert(nodes.clone()) {
+            rows.refuse(Refusal::Repeated);
             continue;
         }
         rows.push(&Row {
@@ -33,7 +41,7 @@ pub(super) fn rows(group: &Group<'_>, settings: &Settings, rows: &mut Rows) {
             labels: segments.iter().map(|segment| segment.said).collect(),
             task: &group.task.id,
             sample: sample.number,
-            nodes: segments.iter().map(|segment| segment.node).collect(),
+            nodes,
         });
     }
 }

@@ -112,7 +112,9 @@ pub fn losses(run: &Path) -> Result<Vec<String>, ReadError> {
         }
         let remedy = match file.split('/').next() {
             Some("steps.jsonl") => Some("the same plumb run command makes them again"),
-            Some("verdicts") => Some("plumb label makes them again"),
+            Some("verdicts") => {
+                Some("plumb label makes them again, plumb explore those of methods")
+            }
             _ => None,
         };
         let is_verdicts = file.starts_with("verdicts/");

@@ -247,7 +247,9 @@ pub(super) fn verdicts_remedy(path: &Path) -> &'static str {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match name.starts_with("imported@") {
         true => "import the run again",
-        false => "delete the file and run plumb label, which makes it again",
+        false => {
+            "delete the file and run plumb label, or plumb explore for a method, which makes it again"
+        }
     }
 }
 
