@@ -164,8 +164,22 @@ fn what_a_method_does_not_have_is_refused() {
     run(&["omega"], &["omega", "omegaprm"]);
     // Of several methods those take a constant that have it.
     let several = ["omegaprm", "--method", "slate", "--width", "2", "--searches", "2"];
-    world.ok(&[&args[..], &several, &["-o", "runs/s"]].concat());
-    run(&["omegaprm", "--verifier", "repeat"], &["none of these methods asks verifiers"]);
+    let tasks = ["--tasks", "tasks.jsonl"];
+    world.ok(&[&args[..], &several, &tasks, &["-o", "runs/s"]].concat());
+    for more in [["--verifier", "repeat"], ["--judge", "baseline"]] {
+        let args = [&["omegaprm"][..], &more].concat();
+        run(&args, &["none of these methods asks verifiers"]);
+    }
+    run(&["groundedprm", "--votes", "3"], &["--judge"]);
+    run(&["omegaprm", "--tree", "3,3"], &["trees of their own shape"]);
+    for (flag, value) in [
+        ("--threshold=nan", "above 0"),
+        ("--threshold=-1", "above 0"),
+        ("--exploration=inf", "above 0"),
+        ("--task-calls-max=0", "0 is not in"),
+    ] {
+        run(&["genprm", flag], &[value]);
+    }
     let elsewhere = ["-o", "runs/r", "--tasks", "tasks.jsonl"];
     world.ok(&[&["run", "world", "-m", "scripted:ways.jsonl"][..], &elsewhere].concat());
     run(&[&["omegaprm", "-r", "1"][..], &elsewhere].concat(), &["another run"]);
@@ -304,4 +318,41 @@ fn a_query_is_judged_cte_by_cte_on_its_database() {
     ];
     assert_eq!(said, BTreeSet::from(expected.map(str::to_owned)));
     assert!(world.ok(&["replay", "x", "--execute"]).contains("no divergence"));
+}
+
+#[test]
+fn what_was_stopped_from_outside_is_not_taken_for_judged() {
+    let world = crossroads();
+    world.write_lines("other.jsonl", &[json!({ "question": "Who?", "replies": ["x"] })]);
+    let args =
+        ["explore", "world", "--tasks", "tasks.jsonl", "-m", "scripted:other.jsonl"];
+    for method in ["genprm", "consensus"] {
+        let args = [&args[..], &["--method", method, "-o", "runs/x"]].concat();
+        let words = ["aborted", "--retry-on-error 1", "--fail-on-error"];
+        world.fails(&args, 5, &words);
+        // It is asked again, and again nothing comes of it.
+        world.fails(&args, 5, &words);
+        let told =
+            world.ok(&[&args[..], &["--fail-on-error", "1000", "--json"]].concat());
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        assert_eq!(told["methods"][0]["bad"], 0, "nobody knows: {told}");
+        assert_eq!(told["methods"][0]["good"], 0, "nobody knows: {told}");
+    }
+}
+
+#[test]
+fn a_judge_is_asked_and_is_not_the_policy() {
+    let world = crossroads();
+    let judge = json!({ "replies": ["<verdict>bad</verdict>"] });
+    world.write_lines("judge.jsonl", &[judge]);
+    let args =
+        ["explore", "world", "--tasks", "tasks.jsonl", "-m", "scripted:ways.jsonl"];
+    let more = ["--judge", "scripted:judge.jsonl", "--method", "slate", "-o", "runs/x"];
+    world.ok(&[&args[..], &more].concat());
+    let header = world.read("runs/x/run.json");
+    assert!(header.contains("scripted:ways+"), "{header}");
+    let files = std::fs::read_dir(world.path("runs/x/verdicts")).expect("verdicts");
+    let names = files.map(|file| file.expect("an entry").file_name());
+    let names: Vec<String> = names.map(|it| it.to_string_lossy().into_owned()).collect();
+    assert!(names.iter().any(|name| name.starts_with("slate@2+")), "{names:?}");
 }
