@@ -343,7 +343,9 @@ fn what_was_stopped_from_outside_is_not_taken_for_judged() {
 #[test]
 fn a_judge_is_asked_and_is_not_the_policy() {
     let world = crossroads();
-    let judge = json!({ "replies": ["<verdict>bad</verdict>"] });
+    let said =
+        json!({ "name": "verdict", "arguments": { "reason": "r", "label": "bad" } });
+    let judge = json!({ "replies": [format!("<tool_call>\n{said}\n</tool_call>")] });
     world.write_lines("judge.jsonl", &[judge]);
     let args =
         ["explore", "world", "--tasks", "tasks.jsonl", "-m", "scripted:ways.jsonl"];
