@@ -172,6 +172,14 @@ fn what_a_method_does_not_have_is_refused() {
     }
     run(&["groundedprm", "--votes", "3"], &["--judge"]);
     run(&["omegaprm", "--tree", "3,3"], &["trees of their own shape"]);
+    // Before anything is sampled for the first of them.
+    let likelihoods = ["genprm", "--method", "p2s", "-o", "runs/p"];
+    run(&likelihoods, &["the method p2s", "log-probabilities", "llama:MODEL"]);
+    run(&["prl", "--reference", "baseline"], &["the method prl", "llama:MODEL"]);
+    assert!(!world.path("runs/p").exists());
+    std::fs::write(world.path("none.jsonl"), "").expect("written");
+    let none = [&args[..], &["omegaprm", "--tasks", "none.jsonl"]].concat();
+    world.fails(&none, 3, &["none.jsonl: it holds no task"]);
     for (flag, value) in [
         ("--threshold=nan", "above 0"),
         ("--threshold=-1", "above 0"),

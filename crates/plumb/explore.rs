@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{ArgMatches, Args, FromArgMatches};
 use plumbline::explore::{
-    Aggregate, Constants, ExploreError, METHODS, Method, Others, Settings,
+    Aggregate, Constants, ExploreError, Likelihoods, METHODS, Method, Others, Settings,
 };
 use plumbline::store::{RunHeader, RunWriter, VerdictWriter, read_verdicts};
 use plumbline::{
@@ -35,8 +35,10 @@ use crate::run::{
 };
 use crate::settings::{PolicyChoice, Settings as RunSettings};
 
-/// Trajectories of a task that are judged, unless `--samples` says otherwise.
-const SAMPLES: u32 = 4;
+/// Trajectories of a task that are judged, unless `--samples` says otherwise: as many as methods
+/// complete a state by default, so that those that one of them judges are the completions of the
+/// question that another one takes.
+const SAMPLES: u32 = 8;
 
 /// `plumb explore ENV ...` and `plumb explore compare ENV ...`, which take the same. Clap derives
 /// no command that has either arguments or a subcommand.
@@ -259,6 +261,7 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
     choice.samples = widest(&methods).max(settings.samples);
     let policy = catalog::policy(choice, json).await?;
     let reference = reference(args, &settings, &methods, json).await?;
+    refuse_unscored(&methods, policy.as_ref(), reference.as_deref())?;
     let mut header = header(&args.run, &settings, &environment, policy.as_ref(), &tasks);
     header.settings["explore"] = true.into();
     let mut kind = "explore".to_owned();
@@ -413,7 +416,7 @@ async fn reference(
     methods: &[(&'static Method, Settings)],
     json: bool,
 ) -> Result<Option<Arc<dyn Policy>>> {
-    let needs = methods.iter().find(|(method, _)| method.reference);
+    let needs = methods.iter().find(|(it, _)| it.likelihoods == Some(Likelihoods::OfTwo));
     match (needs, &args.reference) {
         (Some(_), Some(name)) => {
             let choice = PolicyChoice { name, ..settings.policy() };
@@ -434,6 +437,29 @@ async fn reference(
         }
         (None, None) => Ok(None),
     }
+}
+
+/// Refuses methods that ask for likelihoods which a policy cannot tell, before anything is
+/// sampled.
+fn refuse_unscored(
+    methods: &[(&Method, Settings)],
+    policy: &dyn Policy,
+    reference: Option<&dyn Policy>,
+) -> Result<()> {
+    for (method, _) in methods {
+        let asked = match method.likelihoods {
+            None => continue,
+            Some(Likelihoods::OfOne) => [Some(policy), None],
+            Some(Likelihoods::OfTwo) => [Some(policy), reference],
+        };
+        if let Some(policy) = asked.into_iter().flatten().find(|policy| !policy.scores())
+        {
+            let error = PolicyError::Unscored { policy: policy.id().clone() };
+            let message = format!("the method {}: {error}", method.name);
+            return Err(Failure::say(Kind::Usage, message));
+        }
+    }
+    Ok(())
 }
 
 /// Opens the run's folder, and what it holds already.

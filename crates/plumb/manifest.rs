@@ -349,6 +349,10 @@ impl EnvironmentFolder {
             }
             tasks.push(task);
         }
+        if tasks.is_empty() {
+            let message = format!("{}: it holds no task", path.display());
+            return Err(Failure::say(Kind::Input, message));
+        }
         Ok(tasks)
     }
 

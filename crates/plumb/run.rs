@@ -62,12 +62,6 @@ pub(crate) async fn run(args: &RunArgs, json: bool) -> Result<()> {
     let mut tasks = folder.tasks(settings.tasks.as_deref())?;
     let limit = settings.limit.and_then(|limit| usize::try_from(limit).ok());
     tasks.truncate(limit.unwrap_or(usize::MAX));
-    if tasks.is_empty() {
-        return Err(Failure::say(
-            Kind::Input,
-            "there is no task to run: the tasks file is empty",
-        ));
-    }
     let gold = folder.gold()?;
     let environment = catalog::environment(&folder, &settings.limits, json).await?;
     let policy = catalog::policy(settings.policy(), json).await?;

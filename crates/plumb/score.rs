@@ -50,7 +50,7 @@ pub(crate) struct LabelsArgs {
     /// Use only this verifier's verdicts; repeat for several. Default: all there are.
     #[arg(long = "verifier", value_name = "V")]
     verifiers: Vec<String>,
-    /// Published labels to compare with: the word `judges`, and a folder DIR/<judge>/*.jsonl.
+    /// Published labels to compare with: the word `judges`, and a folder `DIR/<judge>/*.jsonl`.
     #[arg(long, num_args = 2, value_names = ["judges", "DIR"])]
     against: Vec<PathBuf>,
 }

@@ -140,11 +140,11 @@ impl Settings {
     fn check(&self) -> Result<()> {
         let Sampling { temperature, top_p, min_p } = self.sampling;
         let refusals = [
-            (self.samples == 0 || self.samples > 1024, "--samples must be in 1..=1024"),
             (
-                self.trajectories() == 0 || self.trajectories() > 4096,
+                !(1..=4096).contains(&self.trajectories()) && self.tree.is_some(),
                 "--tree must make 1 to 4096 trajectories",
             ),
+            (!(1..=1024).contains(&self.samples), "--samples must be in 1..=1024"),
             (
                 self.concurrency == 0 || self.concurrency > 4096,
                 "--concurrency must be in 1..=4096",

@@ -241,6 +241,10 @@ impl Policy for Llama {
         Ok(proposals.collect())
     }
 
+    fn scores(&self) -> bool {
+        true
+    }
+
     async fn score(
         &self,
         prompt: &Prompt<'_>,

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::{
     ActError, Boundary, Budget, CallCache, Digest, Ending, Environment, Episode, Meter,
-    Node, NodeId, Policy, PolicyError, Prompt, Proposal, Task, TaskId, Tree, Turn, fork,
+    Node, NodeId, Policy, PolicyError, Prompt, Proposal, Step, Task, TaskId, Tree, Turn,
+    fork,
 };
 
 /// The number of the child that has to answer at once.
@@ -314,21 +315,43 @@ fn root_seed(run: u64, task: &Task) -> u64 {
     Digest::of_parts(&[&run.to_le_bytes(), task.id.0.as_bytes()]).to_u64()
 }
 
+/// What everything that follows depends on, before the first step: see [`state_after`].
+pub(crate) fn root_state(task: &Task) -> Digest {
+    Digest::of_json(task)
+}
+
+/// What everything that follows a step depends on: the messages and observations up to there,
+/// and the tools' state.
+pub(crate) fn state_after(before: Digest, step: &Step) -> Digest {
+    Digest::of_json(&(before, &step.proposal.text, &step.observations, step.scratch))
+}
+
+/// What the seeds of the steps are made from that are taken from a state, whichever of several
+/// paths led to it.
+pub(crate) fn state_seed(run: u64, state: Digest) -> u64 {
+    Digest::of_json(&(run, state)).to_u64()
+}
+
 /// Whether a step had to answer: its seed says so, in a run of this seed.
 pub(crate) fn is_forced(run: u64, task: &Task, tree: &Tree, node: &Node) -> bool {
-    let parent = parent_seed(run, task, tree, node);
-    node.step.proposal.seed == child_seed(parent, FORCED)
+    let mut origins = origins(run, task, tree, node).into_iter();
+    origins.any(|origin| node.step.proposal.seed == child_seed(origin, FORCED))
 }
 
 /// Whether nobody sampled a step: see [`graft`].
 pub(crate) fn is_grafted(run: u64, task: &Task, tree: &Tree, node: &Node) -> bool {
-    let parent = parent_seed(run, task, tree, node);
-    node.step.proposal.seed == graft_seed(parent, &node.step.proposal.text)
+    let Proposal { seed, text, .. } = &node.step.proposal;
+    let mut origins = origins(run, task, tree, node).into_iter();
+    origins.any(|origin| *seed == graft_seed(origin, text))
 }
 
-fn parent_seed(run: u64, task: &Task, tree: &Tree, node: &Node) -> u64 {
-    let parent = node.parent.and_then(|parent| tree.get(parent));
-    parent.map_or_else(|| root_seed(run, task), |parent| parent.step.proposal.seed)
+/// What the seed of a step can have been made from: its parent, or the state after that.
+fn origins(run: u64, task: &Task, tree: &Tree, node: &Node) -> [u64; 2] {
+    let path = tree.path_to(node.parent);
+    let parent = path.last().map(|parent| parent.step.proposal.seed);
+    let steps = path.iter().map(|node| &node.step);
+    let state = steps.fold(root_state(task), state_after);
+    [parent.unwrap_or_else(|| root_seed(run, task)), state_seed(run, state)]
 }
 
 /// The seed of a step's child: a function of the path, not of the order in which things

@@ -102,6 +102,11 @@ pub trait Policy: Send + Sync {
         seeds: &[u64],
     ) -> Result<Vec<Proposal>, PolicyError>;
 
+    /// Whether it can say how likely a given text is: see [`score`](Self::score).
+    fn scores(&self) -> bool {
+        false
+    }
+
     /// How likely it is to write each of some texts as its next message: the natural-log
     /// probability of every token of each, as it divides the text into tokens, given the
     /// prompt and the tokens before. Full softmax, before temperature, truncation and grammar;

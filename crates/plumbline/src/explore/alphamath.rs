@@ -30,7 +30,7 @@ pub(super) const METHOD: Method = Method {
     },
     trajectories: false,
     checks: false,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Reward("q")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

@@ -26,7 +26,7 @@ pub(super) const METHOD: Method = Method {
     },
     trajectories: false,
     checks: true,
-    reference: false,
+    likelihoods: None,
     number: None,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

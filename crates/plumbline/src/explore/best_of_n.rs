@@ -22,7 +22,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants { aggregate: Some(Aggregate::Min), ..Constants::NONE },
     trajectories: true,
     checks: true,
-    reference: false,
+    likelihoods: None,
     number: None,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

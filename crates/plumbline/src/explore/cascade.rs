@@ -32,7 +32,7 @@ pub(super) const METHOD: Method = Method {
     },
     trajectories: true,
     checks: true,
-    reference: false,
+    likelihoods: None,
     number: None,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

@@ -25,7 +25,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants { rollouts: Some(8), ..Constants::NONE },
     trajectories: true,
     checks: true,
-    reference: false,
+    likelihoods: None,
     number: None,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

@@ -1,6 +1,6 @@
 //! DRM: a trajectory's confidence, relevance and coherence.
 //!
-//! "From <Answer> to <Think>: Multidimensional Supervision of Reasoning Process for LLM
+//! "From `<Answer>` to `<Think>`: Multidimensional Supervision of Reasoning Process for LLM
 //! Optimization". *Confidence* is the mean log-probability of the reasoning's tokens plus the
 //! summed one of the answer's. *Relevance* mixes how far the reasoning has to do with the
 //! question, with the documents and with the answer. *Coherence* is another model's score. What
@@ -33,7 +33,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants::NONE,
     trajectories: true,
     checks: true,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Reward("sum")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Settings;
 use crate::grade::grade_answer;
-use crate::grow::{graft, prompt_of};
+use crate::grow::{graft, prompt_of, root_state, state_after, state_seed};
 use crate::scale::{Reading, Rollouts};
 use crate::verifier::label_nodes;
 use crate::{
@@ -107,7 +107,9 @@ pub(super) enum Scorer {
 ///
 /// Rollouts from a step are its children numbered from 1; child 0 is how the trajectory went
 /// on that the step was taken from. A method that picks a step because of how its trajectory
-/// ended, and asks for rollouts from there, so never counts that ending itself.
+/// ended, and asks for rollouts from there, so never counts that ending itself. Rollouts get
+/// their seeds from the state, child 0 from the step: steps in one state have the same rollouts,
+/// whichever of them came about first, and each its own trajectory.
 pub struct Explorer<'g> {
     ground: &'g Ground<'g>,
     task: &'g Task,
@@ -295,8 +297,11 @@ impl<'g> Explorer<'g> {
     /// How the trajectory went on that a step was taken from: child 0 of each step, to the
     /// end. `None` if something outside stopped it.
     pub async fn finish(&mut self, at: NodeId) -> Result<Option<Rollout>, ExploreError> {
-        let grown = self.grow(&[Some(at)], |_| Shape::samples(1)).await?;
-        match grown.concat().first() {
+        self.refuse_if_spent()?;
+        let start = Start::after(self.ground, self.task, &self.tree, at).await?;
+        let shape = Shape::samples(1);
+        self.branch(std::slice::from_ref(&start), &shape).await?;
+        match start.trajectories(&self.tree, &shape).first() {
             Some(leaf) => {
                 self.account_for(Some(at), *leaf);
                 self.rollout(*leaf).await
@@ -513,14 +518,9 @@ impl<'g> Explorer<'g> {
             let starts: Vec<Start<'g>> =
                 of_kind.map(|(_, start)| start.clone()).collect();
             let Some(first) = starts.first() else { continue };
-            let tree = std::mem::replace(&mut self.tree, Tree::new(self.task.id.clone()));
             let shape = shape(first.after);
-            self.tree = branch(self.ground, self.task, tree, &starts, &shape).await?;
+            self.branch(&starts, &shape).await?;
         }
-        if *self.ground.stop.borrow() {
-            return Err(ExploreError::Stopped);
-        }
-        self.learn_states();
         let of = |at: &Place| {
             let at = self.first_like(*at);
             starts[&at].trajectories(&self.tree, &shape(at))
@@ -528,11 +528,25 @@ impl<'g> Explorer<'g> {
         Ok(places.iter().map(of).collect())
     }
 
+    async fn branch(
+        &mut self,
+        starts: &[Start<'g>],
+        shape: &Shape,
+    ) -> Result<(), ExploreError> {
+        let tree = std::mem::replace(&mut self.tree, Tree::new(self.task.id.clone()));
+        self.tree = branch(self.ground, self.task, tree, starts, shape).await?;
+        if *self.ground.stop.borrow() {
+            return Err(ExploreError::Stopped);
+        }
+        self.learn_states();
+        Ok(())
+    }
+
+    /// A place to grow what all steps in its state share.
     async fn start(&self, at: Place) -> Result<Start<'g>, ExploreError> {
-        Ok(match at {
-            None => Start::root(self.ground, self.task),
-            Some(node) => Start::after(self.ground, self.task, &self.tree, node).await?,
-        })
+        let Some(node) = at else { return Ok(Start::root(self.ground, self.task)) };
+        let start = Start::after(self.ground, self.task, &self.tree, node).await?;
+        Ok(Start { seed: state_seed(self.ground.seed, self.state(at)), ..start })
     }
 
     fn refuse_if_spent(&self) -> Result<(), ExploreError> {
@@ -554,13 +568,7 @@ impl<'g> Explorer<'g> {
                 Some(parent) => self.states[&parent],
                 None => root_state(self.task),
             };
-            let step = &node.step;
-            let state = Digest::of_json(&(
-                before,
-                &step.proposal.text,
-                &step.observations,
-                step.scratch,
-            ));
+            let state = state_after(before, &node.step);
             self.states.insert(id, state);
             self.first_in.entry(state).or_insert(Some(id));
         }
@@ -595,10 +603,10 @@ impl<'g> Explorer<'g> {
     /// Puts the steps from a place to a leaf on the bill of the place, once.
     fn account_for(&mut self, at: Place, leaf: NodeId) {
         let path = self.tree.path(leaf);
-        let place = self.first_like(at);
+        let place = self.state(at);
         let (mut is_new, mut is_fresh) = (false, false);
         for (id, node) in path.into_iter().rev() {
-            if Some(id) == place || !self.asked_for.insert(id) {
+            if self.states[&id] == place || !self.asked_for.insert(id) {
                 break;
             }
             is_new = true;
@@ -645,8 +653,4 @@ fn recoveries(tree: &Tree, chances: &BTreeMap<NodeId, Rollouts>) -> u64 {
         chance.succeeded > 0 && before.any(|id| id != **node && is_hopeless(&id))
     });
     recovered.count() as u64
-}
-
-fn root_state(task: &Task) -> Digest {
-    Digest::of_json(task)
 }

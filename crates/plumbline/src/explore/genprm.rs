@@ -26,7 +26,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants { rollouts: Some(32), threshold: Some(0.8), ..Constants::NONE },
     trajectories: true,
     checks: false,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Reward("progress")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

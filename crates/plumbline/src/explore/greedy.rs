@@ -18,7 +18,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants { width: Some(8), ..Constants::NONE },
     trajectories: false,
     checks: true,
-    reference: false,
+    likelihoods: None,
     number: None,
     saw: HINDSIGHT,
     run: |explorer| search(explorer, 1, Aggregate::Last).boxed(),

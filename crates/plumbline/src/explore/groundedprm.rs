@@ -51,7 +51,7 @@ pub(super) const METHOD: Method = Method {
     },
     trajectories: false,
     checks: true,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Reward("value")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

@@ -37,7 +37,7 @@ pub(super) const METHOD: Method = Method {
     },
     trajectories: false,
     checks: false,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Chance("score")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

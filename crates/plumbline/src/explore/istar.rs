@@ -10,7 +10,7 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::explorer::Scorer;
-use super::{Constants, ExploreError, Explorer, Judged, Method, Number};
+use super::{Constants, ExploreError, Explorer, Judged, Likelihoods, Method, Number};
 use crate::export::advantage;
 use crate::scale::Reading;
 use crate::{NodeId, Sight};
@@ -23,7 +23,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants { threshold: Some(0.05), ..Constants::NONE },
     trajectories: true,
     checks: false,
-    reference: true,
+    likelihoods: Some(Likelihoods::OfTwo),
     number: Some(Number::Reward("reward")),
     saw: Sight::ONLINE,
     run: |explorer| explore(explorer).boxed(),

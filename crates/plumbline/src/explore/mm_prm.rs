@@ -26,7 +26,7 @@ pub(super) const METHOD: Method = Method {
     },
     trajectories: false,
     checks: false,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Chance("soft")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

@@ -111,13 +111,22 @@ pub struct Method {
     pub trajectories: bool,
     /// Whether it asks other verifiers about single steps.
     pub checks: bool,
-    /// Whether it holds a second policy against the first.
-    pub reference: bool,
+    /// Whose likelihoods of given texts it asks for.
+    pub likelihoods: Option<Likelihoods>,
     /// What of its values models are trained on, where that is a number.
     pub number: Option<Number>,
     /// What its verdicts rest on.
     pub saw: Sight,
     run: for<'e> fn(&'e mut Explorer<'_>) -> BoxFuture<'e, Result<(), ExploreError>>,
+}
+
+/// Whose likelihoods of given texts a method asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Likelihoods {
+    /// The policy's.
+    OfOne,
+    /// Those of the policy and of a second one, which it holds against each other.
+    OfTwo,
 }
 
 /// A number among what a method says of a step, by the name of its field.
@@ -255,7 +264,9 @@ impl Method {
     pub fn id(&self, settings: &Settings, others: Others<'_>) -> VerifierId {
         let checks = if self.checks { others.checks } else { &[] };
         let checks: Vec<&VerifierId> = checks.iter().map(|check| check.id()).collect();
-        let reference = others.reference.filter(|_| self.reference).map(Policy::id);
+        let reference =
+            others.reference.filter(|_| self.likelihoods == Some(Likelihoods::OfTwo));
+        let reference = reference.map(Policy::id);
         let name = format!("{}@{}", self.name, self.version);
         if settings.constants == self.constants
             && checks.is_empty()

@@ -33,7 +33,7 @@ pub(super) const METHOD: Method = Method {
     },
     trajectories: false,
     checks: false,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Chance("mc")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

@@ -12,7 +12,9 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::explorer::Scorer;
-use super::{Constants, ExploreError, Explorer, Judged, Method, Number, Place};
+use super::{
+    Constants, ExploreError, Explorer, Judged, Likelihoods, Method, Number, Place,
+};
 use crate::scale::Reading;
 use crate::{Action, Sight};
 
@@ -24,7 +26,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants::NONE,
     trajectories: true,
     checks: false,
-    reference: false,
+    likelihoods: Some(Likelihoods::OfOne),
     number: Some(Number::Reward("faithfulness")),
     saw: Sight::GOLD,
     run: |explorer| explore(explorer).boxed(),

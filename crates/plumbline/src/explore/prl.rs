@@ -11,7 +11,7 @@ use futures::FutureExt;
 use serde_json::json;
 
 use super::istar::log_ratio;
-use super::{Constants, ExploreError, Explorer, Judged, Method, Number};
+use super::{Constants, ExploreError, Explorer, Judged, Likelihoods, Method, Number};
 use crate::Sight;
 use crate::scale::Reading;
 
@@ -23,7 +23,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants { threshold: Some(100.0), ..Constants::NONE },
     trajectories: true,
     checks: false,
-    reference: true,
+    likelihoods: Some(Likelihoods::OfTwo),
     number: Some(Number::Reward("reward")),
     saw: Sight { gold: true, later: true, outcome: true },
     run: |explorer| explore(explorer).boxed(),

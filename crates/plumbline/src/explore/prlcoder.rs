@@ -37,7 +37,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants { width: Some(8), ..Constants::NONE },
     trajectories: true,
     checks: false,
-    reference: false,
+    likelihoods: None,
     number: None,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

@@ -38,7 +38,7 @@ pub(super) const METHOD: Method = Method {
     },
     trajectories: false,
     checks: true,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Reward("q")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

@@ -31,7 +31,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants { rollouts: Some(8), ..Constants::NONE },
     trajectories: true,
     checks: false,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Chance("chance")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

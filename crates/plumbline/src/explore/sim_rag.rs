@@ -26,7 +26,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants::NONE,
     trajectories: true,
     checks: false,
-    reference: false,
+    likelihoods: None,
     number: None,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

@@ -28,7 +28,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants { as_published: Some(false), ..Constants::NONE },
     trajectories: true,
     checks: false,
-    reference: false,
+    likelihoods: None,
     number: None,
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

@@ -28,7 +28,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants::NONE,
     trajectories: true,
     checks: true,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Chance("process")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

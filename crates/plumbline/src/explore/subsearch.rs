@@ -34,7 +34,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants::NONE,
     trajectories: true,
     checks: false,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Reward("reward")),
     saw: HINDSIGHT,
     run: |explorer| explore(explorer).boxed(),

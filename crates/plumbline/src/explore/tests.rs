@@ -14,9 +14,9 @@ use crate::protocol::Protocol;
 use crate::scale::Rollouts;
 use crate::{
     Action, Effort, Environment, EnvironmentParts, Evidence, Fault, Limits, NodeId,
-    Observation, Policy, PolicyError, PolicyId, Prompt, Proposal, Scratch, Seen,
-    StepLabel, TaskId, Tokens, Tool, ToolError, ToolSpec, Verifier, VerifierError, Zero,
-    regenerate, replay,
+    Observation, Policy, PolicyError, PolicyId, Prompt, Proposal, Scratch, Seen, Shape,
+    Start, StepLabel, TaskId, Tokens, Tool, ToolError, ToolSpec, Verifier, VerifierError,
+    Zero, branch, regenerate, replay,
 };
 use StepLabel::{Bad, Good, Neutral};
 
@@ -34,6 +34,8 @@ struct Walk {
     planted: Option<usize>,
     /// What it does instead of all that, if anything.
     script: Vec<Action>,
+    /// Whether no two of its steps are the same.
+    marks: bool,
     /// Messages it was asked for, and prompts for which it was asked for several.
     asked: AtomicU64,
     batches: AtomicU64,
@@ -64,8 +66,8 @@ impl Walk {
         let may_fail = self.planted.is_none_or(|planted| planted == taken);
         let quality =
             if !may_fail || drawn(seed, "good") < self.p { "good" } else { "bad" };
-        // With the seed in it no two steps are the same.
-        call("look", json!({ "quality": quality, "mark": seed.to_string() }))
+        let mark = if self.marks { seed } else { 0 };
+        call("look", json!({ "quality": quality, "mark": mark.to_string() }))
     }
 
     /// The chance of a right answer after so many steps, all good or not.
@@ -102,6 +104,10 @@ impl Policy for Walk {
             Proposal { text, action, seed: *seed, tokens, elided: vec![] }
         };
         Ok(seeds.iter().map(proposal).collect())
+    }
+
+    fn scores(&self) -> bool {
+        true
     }
 
     /// The same for every word, the less the more steps there were: another text each time.
@@ -264,6 +270,7 @@ impl World {
             needed: 0,
             planted: None,
             script: vec![],
+            marks: true,
             asked: AtomicU64::new(0),
             batches: AtomicU64::new(0),
         };
@@ -328,6 +335,13 @@ fn rollouts(rollouts: u32) -> Constants {
     Constants { rollouts: Some(rollouts), ..Constants::NONE }
 }
 
+/// A method's constants, small where it has them.
+fn few(method: &Method) -> Constants {
+    let Constants { rollouts, searches, width, .. } = method.constants;
+    let (rollouts, searches) = (rollouts.map(|_| 3), searches.map(|_| 4));
+    Constants { rollouts, searches, width: width.map(|_| 2), ..Constants::NONE }
+}
+
 /// The completions a verdict rests on.
 fn counted(verdict: &Verdict) -> Rollouts {
     match verdict.evidence.as_slice() {
@@ -346,7 +360,7 @@ fn going_on<'v>(tree: &Tree, verdicts: &'v [Verdict]) -> Vec<&'v Verdict> {
 #[test]
 fn math_shepherds_soft_score_is_near_the_true_chance_and_its_hard_one_is_not() {
     let world = World::new(0.8, 0.3);
-    let (tree, verdicts, _) = world.run("math-shepherd", world.tree(), 6, rollouts(48));
+    let (tree, verdicts, _) = world.run("math-shepherd", world.tree(), 20, rollouts(48));
     let within = |verdict: &&&Verdict| {
         let (taken, good) = world.taken(&tree, verdict.node);
         let (low, high) = counted(verdict).interval();
@@ -354,7 +368,7 @@ fn math_shepherds_soft_score_is_near_the_true_chance_and_its_hard_one_is_not() {
     };
     let steps = going_on(&tree, &verdicts);
     let share = steps.iter().filter(within).count() as f64 / steps.len() as f64;
-    assert_eq!(steps.len(), 24);
+    assert_eq!(steps.len(), 80);
     assert!(share >= 0.8, "{share} of 90 % intervals have the true chance in them");
 
     // After a bad step the chance is 0.3; hard labels call 1 - 0.7^8 = 94 % of them good.
@@ -467,12 +481,6 @@ fn a_second_method_finds_its_rollouts_in_the_tree() {
 fn a_method_run_again_samples_nothing_and_says_the_same() {
     let world = World::new(0.7, 0.2);
     let mut tree = world.tree();
-    let few = |method: &Method| {
-        let Constants { rollouts, searches, width, .. } = method.constants;
-        let (rollouts, searches) = (rollouts.map(|_| 3), searches.map(|_| 4));
-        let width = width.map(|_| 2);
-        Constants { rollouts, searches, width, ..Constants::NONE }
-    };
     for method in METHODS {
         let (grown, first, ledger) = world.run(method.name, tree, 3, few(method));
         let (asked, nodes) = (world.policy.asked(), grown.len());
@@ -495,6 +503,68 @@ fn a_method_run_again_samples_nothing_and_says_the_same() {
     block_on(replay(&world.environment, &world.task, &tree))
         .map(|divergence| assert_eq!(divergence, None))
         .expect("the toys do not fail");
+}
+
+/// A value without the ids of steps in it, which are given out in the order of time.
+fn nameless(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(fields) => fields.iter_mut().for_each(|(name, field)| {
+            let taken = field.take();
+            *field = if name == "leaf" { Value::Null } else { nameless(taken) };
+        }),
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| *item = nameless(item.take()));
+        }
+        _ => {}
+    }
+    value
+}
+
+/// What is concluded must not hang on which of several steps in one state came about first.
+#[test]
+fn a_method_concludes_the_same_in_whatever_order_the_tree_came_about() {
+    let mut world = World::new(0.6, 0.3);
+    world.policy.marks = false;
+    let concluded = |name: &str, tree: Tree, given: Constants| {
+        let (tree, verdicts, _) = world.run(name, tree, 3, given);
+        let told = |verdict: &Verdict| {
+            let path = tree.path(verdict.node).into_iter();
+            let said: Vec<String> =
+                path.map(|(_, node)| node.step.proposal.text.clone()).collect();
+            let value = nameless(verdict.value.clone()).to_string();
+            (said, value, verdict.label.map(|label| label.to_string()))
+        };
+        let mut told: Vec<_> = verdicts.iter().map(told).collect();
+        told.sort();
+        told
+    };
+    let ground_slots = Semaphore::new(1);
+    let (_stopper, stop) = watch::channel(false);
+    let ground = Ground {
+        environment: &world.environment,
+        policy: &world.policy,
+        cache: None,
+        meter: None,
+        slots: &ground_slots,
+        stop,
+        sink: &|_| Ok(()),
+        seed: world.seed,
+        retries: 0,
+    };
+    let last_first = |number: u32| {
+        let start = [Start::root(&ground, &world.task)];
+        let shape = Shape::numbered(number..number + 1);
+        block_on(branch(&ground, &world.task, world.tree(), &start, &shape))
+            .expect("nothing fails in this world")
+    };
+    for method in METHODS {
+        let given = few(method);
+        let expected = concluded(method.name, world.tree(), given);
+        for number in [1, 2] {
+            let found = concluded(method.name, last_first(number), given);
+            assert_eq!(found, expected, "{} after sample {number}", method.name);
+        }
+    }
 }
 
 #[test]
@@ -574,7 +644,7 @@ fn cascade_rolls_out_what_the_checks_leave_open() {
     let mut world = World::new(0.5, 0.0)
         .checked_by(|proposal, before| knows(proposal, before).filter(|_| before == 0));
     (world.policy.steps, world.policy.planted) = (2, Some(1));
-    let (tree, verdicts, _) = world.run("cascade", world.tree(), 6, rollouts(8));
+    let (tree, verdicts, _) = world.run("cascade", world.tree(), 6, rollouts(16));
     let mut decided = [0, 0];
     for verdict in &verdicts {
         let node = tree.get(verdict.node).expect("it is judged");

@@ -27,7 +27,7 @@ pub(super) const METHOD: Method = Method {
     constants: Constants { width: Some(4), depth: Some(16), ..Constants::NONE },
     trajectories: false,
     checks: true,
-    reference: false,
+    likelihoods: None,
     number: Some(Number::Reward("reward")),
     saw: Sight { gold: true, later: false, outcome: false },
     run: |explorer| explore(explorer).boxed(),
