@@ -210,6 +210,46 @@ fn methods_are_compared_by_labels_agreement_and_cost() {
     assert!(pair["steps"].as_u64().expect("a count") > 0, "{pair}");
     let table = world.ok(&[&args[..], &more[..6], &policy].concat());
     assert!(table.contains("majority") && table.contains("kappa"), "{table}");
+    assert!(!table.contains("people"), "{table}");
+}
+
+#[test]
+fn methods_are_held_against_what_people_said_of_the_same_messages() {
+    let world = crossroads();
+    let (tasks, policy) = (["--tasks", "tasks.jsonl"], ["-m", "scripted:ways.jsonl"]);
+    let run = ["run", "world", "--samples", "3", "--seed", "5", "-o", "runs/theirs"];
+    world.ok(&[&run[..], &tasks, &policy].concat());
+    let mut human =
+        r#"{"type":"format","name":"plumbline.human","version":{"major":1,"minor":2}}"#
+            .to_owned();
+    let steps = world.steps("runs/theirs");
+    let nodes: Vec<&Value> = steps.iter().filter(|it| it["type"] == "node").collect();
+    // People call every answer bad, and have not looked at the rest.
+    let is_answer = |node: &&&Value| {
+        node["proposal"]["text"].as_str().is_some_and(|text| text.contains("<answer>"))
+    };
+    let answers: Vec<&&Value> = nodes.iter().filter(is_answer).collect();
+    for answer in &answers {
+        let label = json!({ "type": "step", "node": answer["node"], "label": "bad" });
+        let line = json!({ "type": "human", "task": "q4", "label": label });
+        human += &format!("\n{line}");
+    }
+    world.write("runs/theirs/human.jsonl", &(human + "\n"));
+    let args =
+        ["explore", "compare", "world", "--method", "math-shepherd", "-o", "runs/x"];
+    let from = ["--from", "runs/theirs"];
+    let compare = [&args[..], &tasks, &policy, &from].concat();
+    let told = world.ok(&[&compare[..], &["--json"]].concat());
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    let (row, verified) = (&told["by_people"][0], &told["comparison"][0]);
+    let said: BTreeSet<&str> =
+        answers.iter().filter_map(|it| it["proposal"]["text"].as_str()).collect();
+    assert!(row["rated"].as_u64() >= Some(said.len() as u64), "{row}");
+    assert!(row["rated"].as_u64() < verified["rated"].as_u64(), "{row} {verified}");
+    assert_eq!((&row["majority"], &row["recall"]["good"]), (&json!(1.0), &Value::Null));
+    assert!(row["accuracy"]["value"].as_f64() < Some(1.0), "some are right: {row}");
+    let table = world.ok(&compare);
+    assert!(table.contains("against what people said"), "{table}");
 }
 
 #[test]

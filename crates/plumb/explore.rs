@@ -308,7 +308,8 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
         return print(&report, json);
     }
     let reference = catalog::verifiers(&folder, &[], &exploration.environment).await?;
-    compare::compare(&report, &exploration, &reference, judgeable, json).await
+    let from = args.from.as_deref();
+    compare::compare(&report, &exploration, &reference, judgeable, from, json).await
 }
 
 /// The methods asked for, with their settings.

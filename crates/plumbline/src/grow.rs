@@ -20,8 +20,9 @@ const FORCED: u32 = u32::MAX - 1;
 
 /// What is to grow from a place.
 ///
-/// The children of a step are numbered; a number and the step's seed make the child's seed, so
-/// that the same child is asked for by the same number at any time.
+/// The children of a step are numbered; a number and the step's seed, or at the place that of the
+/// [`Start`], make the child's seed, so that the same child is asked for by the same number at any
+/// time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     /// Which children a step gets, by how far below the place it is: `children[0]` those of
