@@ -389,6 +389,52 @@ fn what_was_stopped_from_outside_is_not_taken_for_judged() {
 }
 
 #[test]
+fn rollouts_that_do_not_come_about_are_missed_after_a_step_that_goes_on_too() {
+    let world = crossroads();
+    let (right, good) = (search("Tide Mill"), "<answer>Hanne Voss</answer>");
+    let line = |replies: &[&str]| json!({ "question": QUESTION, "replies": replies });
+    // Of some ways nobody knows how they go on.
+    let ways = [line(&[&right, good]), line(&[&right, good]), line(&[&right])];
+    world.write_lines("ways.jsonl", &ways);
+    let mut codes = BTreeSet::new();
+    for seed in ["1", "2", "3", "4", "5", "6"] {
+        let out = format!("runs/{seed}");
+        let mut args = vec!["explore", "world", "--tasks", "tasks.jsonl", "-o", &out];
+        args.extend(["-m", "scripted:ways.jsonl", "--seed", seed, "--samples", "1"]);
+        args.extend(["--method", "math-shepherd", "--rollouts", "2"]);
+        let done = world.plumb(&args);
+        codes.insert(done.code);
+        // Nothing is written of a task that is not taken for judged.
+        let folder = std::fs::read_dir(world.path(&format!("{out}/verdicts")));
+        let files = folder.expect("verdicts").map(|file| file.expect("an entry").path());
+        let mut files = files.filter_map(|file| std::fs::read_to_string(file).ok());
+        let unknown = files.any(|file| file.contains("0 of 0 completions"));
+        assert!(done.code == 5 || !unknown, "{}", done.stderr);
+    }
+    assert_eq!(codes, BTreeSet::from([0, 5]));
+}
+
+#[test]
+fn what_was_said_of_lost_steps_is_taken_back() {
+    let world = crossroads();
+    let told = |report: &Value| report["methods"][0]["good"].clone();
+    let first = explore(&world, "runs/x", &["math-shepherd"]);
+    let whole = world.read("runs/x/steps.jsonl");
+    let few: Vec<&str> = whole.lines().take(6).collect();
+    world.write("runs/x/steps.jsonl", &(few.join("\n") + "\n"));
+    // Another method takes the ids of what is lost.
+    let args =
+        ["explore", "world", "--tasks", "tasks.jsonl", "-m", "scripted:ways.jsonl"];
+    let done =
+        world.plumb(&[&args[..], &["-o", "runs/x", "--method", "treeps-rag"]].concat());
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(done.stderr.contains("taken back"), "{}", done.stderr);
+    let again = explore(&world, "runs/x", &["math-shepherd"]);
+    assert_eq!((told(&again), &again["methods"][0]["kept"]), (told(&first), &json!(0)));
+    assert_eq!(explore(&world, "runs/x", &["math-shepherd"])["methods"][0]["kept"], 1);
+}
+
+#[test]
 fn a_judge_is_asked_and_is_not_the_policy() {
     let world = crossroads();
     let said =

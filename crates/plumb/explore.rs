@@ -250,8 +250,11 @@ pub(crate) async fn explore(command: &ExploreCommand, json: bool) -> Result<()> 
         .filter_map(|task| Some((task.clone(), gold.remove(&task.id)?)))
         .collect();
     if judgeable.is_empty() {
-        let message = "no task has gold: tree methods cannot tell a right ending from a \
-                       wrong one";
+        let message = format!(
+            "{}: it has gold of none of these tasks, without which a method cannot tell a right \
+             ending from a wrong one",
+            folder.dir.join("gold.jsonl").display()
+        );
         return Err(Failure::say(Kind::Input, message));
     }
     let environment =
@@ -552,7 +555,7 @@ impl Of<'_> {
             match found {
                 Ok((tree, verdicts, ledger)) => {
                     let id = &task.0.id;
-                    let aborted = Aborted::of(&tree);
+                    let aborted = Aborted::of(&tree, ledger.missing);
                     if aborted.is_tolerable(run_settings.fail_on_error) {
                         let nodes = tree.len().try_into().expect("ids are 32 bits wide");
                         writer.append(
@@ -579,6 +582,16 @@ impl Of<'_> {
         progress.finish();
         if let Some(error) = failure {
             return Err(unexplored(error));
+        }
+        let CostLedger { rollouts, sampled, .. } = report.ledger;
+        if self.settings.tokens_max.is_some()
+            && sampled.total() == 0
+            && rollouts.total() > 0
+        {
+            eprintln!(
+                "warning: --task-tokens-max limits nothing: the policy does not say how many \
+                 tokens it samples; --task-calls-max counts tool calls"
+            );
         }
         if *stop.borrow() {
             return Err(unexplored(ExploreError::Stopped));
@@ -608,11 +621,19 @@ struct Aborted {
 }
 
 impl Aborted {
-    fn of(tree: &Tree) -> Self {
+    /// `missing` of them have not even a step, after one from which others go on.
+    fn of(tree: &Tree, missing: u64) -> Self {
         let leaves = tree.leaves();
         let endings = leaves.iter().filter_map(|leaf| tree.ending(*leaf));
         let endings = endings.chain(tree.stillborn().map(|(_, ending)| ending));
-        let mut aborted = Self { count: 0, ended: 0, message: String::new() };
+        let mut aborted = Self { count: missing, ended: missing, message: String::new() };
+        let mut said = tree.nodes().filter_map(|(id, _)| match tree.last_ending(id) {
+            Some(Ending::Aborted { message, .. }) => Some(message),
+            _ => None,
+        });
+        if let Some(message) = said.next().filter(|_| missing > 0) {
+            aborted.message.clone_from(message);
+        }
         for ending in endings {
             aborted.ended += 1;
             if let Ending::Aborted { message, .. } = ending {

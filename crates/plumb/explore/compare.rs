@@ -61,7 +61,7 @@ struct Comparison<'r> {
     pairs: Vec<PairAgreement>,
 }
 
-/// Has the environment's verifiers judge what the methods judged, compares, and prints. `from` is
+/// Has the environment's verifiers judge the run, compares, and prints. `from` is
 /// the run that the trajectories are from.
 pub(super) async fn compare(
     report: &Report,
@@ -191,6 +191,8 @@ fn row(
     let made = report.good + report.neutral + report.bad;
     let tokens = report.ledger.sampled.total();
     let per = |count: u64, of: u64| (of > 0).then(|| count as f64 / of as f64);
+    // Some policies do not say how many tokens they sample.
+    let knows_tokens = tokens > 0;
     // Of all its labels, as many are taken for correct as of those that can be rated.
     let correct = per(same, steps).map(|share| share * made as f64);
     Row {
@@ -205,9 +207,9 @@ fn row(
             .flat_map(|agreement| agreement.classes)
             .map(|class| (class.label, class.recall))
             .collect(),
-        tokens_per_label: per(tokens, made),
+        tokens_per_label: per(tokens, made).filter(|_| knows_tokens),
         tokens_per_correct_label: correct
-            .filter(|correct| *correct > 0.0)
+            .filter(|correct| knows_tokens && *correct > 0.0)
             .map(|correct| tokens as f64 / correct),
         calls_per_label: per(report.ledger.calls.total(), made),
         reused: per(report.ledger.rollouts.reused, report.ledger.rollouts.total()),

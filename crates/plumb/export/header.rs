@@ -176,6 +176,7 @@ pub(super) fn header(
             "seed": run.seed,
         },
         "counterfactual": counterfactual(run),
+        "explored": run.settings["explore"] == true,
         "view": view.map(|view| view.to_string()),
         "verifiers": tally.verifiers,
         "left_out": tally.left_out,

@@ -27,6 +27,10 @@ pub struct CostLedger {
     pub seconds: f64,
     /// Time in tools, in seconds, over all branches.
     pub tool_seconds: f64,
+    /// Rollouts that something outside stopped before their first step, and that nobody took up
+    /// again. What is taken for judged has none, unless some were allowed.
+    #[serde(skip)]
+    pub missing: u64,
     /// Whether the budget was used up before the method came to its end.
     pub spent: bool,
 }
@@ -69,6 +73,7 @@ impl std::ops::AddAssign for CostLedger {
         self.prompt_kept += other.prompt_kept;
         self.checks += other.checks;
         self.recoveries += other.recoveries;
+        self.missing += other.missing;
         self.seconds += other.seconds;
         self.tool_seconds += other.tool_seconds;
         self.spent |= other.spent;

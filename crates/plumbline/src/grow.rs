@@ -184,6 +184,20 @@ impl<'g> Start<'g> {
         Self { after: None, episode, seed: root_seed(ground.seed, task) }
     }
 
+    /// Before the first step of a trajectory that is put there message by message, by its
+    /// number: those that begin alike share no step.
+    pub(crate) fn numbered(ground: &Ground<'g>, task: &Task, number: u32) -> Self {
+        let root = Self::root(ground, task);
+        Self { seed: child_seed(root.seed, number), ..root }
+    }
+
+    /// The seeds of the children of a place that the shape asks for and a tree does not have.
+    pub(crate) fn missing(&self, tree: &Tree, shape: &Shape) -> Vec<u64> {
+        let mut seeds = shape.seeds(self.seed, 0);
+        seeds.retain(|seed| tree.child(self.after, *seed).is_none());
+        seeds
+    }
+
     /// After a step that the tree has, which is executed up to there. Its children are those
     /// that any growth gives it.
     ///
@@ -346,13 +360,22 @@ pub(crate) fn is_grafted(run: u64, task: &Task, tree: &Tree, node: &Node) -> boo
     origins.any(|origin| *seed == graft_seed(origin, text))
 }
 
-/// What the seed of a step can have been made from: its parent, or the state after that.
-fn origins(run: u64, task: &Task, tree: &Tree, node: &Node) -> [u64; 2] {
+/// What the seed of a step can have been made from: its parent, or the state after that; of a
+/// first step that is put there the number of its trajectory, of which there are no more than
+/// first steps.
+fn origins(run: u64, task: &Task, tree: &Tree, node: &Node) -> Vec<u64> {
     let path = tree.path_to(node.parent);
-    let parent = path.last().map(|parent| parent.step.proposal.seed);
     let steps = path.iter().map(|node| &node.step);
-    let state = steps.fold(root_state(task), state_after);
-    [parent.unwrap_or_else(|| root_seed(run, task)), state_seed(run, state)]
+    let state = state_seed(run, steps.fold(root_state(task), state_after));
+    match path.last() {
+        Some(parent) => vec![parent.step.proposal.seed, state],
+        None => {
+            let root = root_seed(run, task);
+            let numbers = (0u32..).take(tree.children(None).count());
+            let numbered = numbers.map(|number| child_seed(root, number));
+            [root, state].into_iter().chain(numbered).collect()
+        }
+    }
 }
 
 /// The seed of a step's child: a function of the path, not of the order in which things

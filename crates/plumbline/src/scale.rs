@@ -80,6 +80,11 @@ impl Rollouts {
         f64::from(self.succeeded) / f64::from(self.sampled.max(1))
     }
 
+    /// Whether there are any, and none of them succeeded.
+    pub fn are_hopeless(self) -> bool {
+        self.sampled > 0 && self.succeeded == 0
+    }
+
     /// The Wilson interval of the chance of success at 90 %; all of 0 to 1 without samples.
     pub fn interval(self) -> (f64, f64) {
         if self.sampled == 0 {

@@ -267,6 +267,11 @@ impl Tree {
         self.children(Some(leaf)).next().is_none().then_some(ending)
     }
 
+    /// How a trajectory ended after a node from which others may go on: the last one that did.
+    pub fn last_ending(&self, node: NodeId) -> Option<&Ending> {
+        self.endings.get(&node)
+    }
+
     /// How trajectories ended that have not even a first step, and were not taken up again;
     /// by the seed it would have had, where that is known.
     pub fn stillborn(&self) -> impl Iterator<Item = (Option<u64>, &Ending)> {

@@ -19,7 +19,7 @@ use crate::{NodeId, StepLabel};
 
 pub(super) const METHOD: Method = Method {
     name: "consensus",
-    version: 2,
+    version: 3,
     paper: "The Lessons of Developing Process Reward Models in Mathematical Reasoning",
     summary: "first errors on which rollouts and checks agree",
     constants: Constants { rollouts: Some(8), ..Constants::NONE },
@@ -37,7 +37,9 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
         for step in &trajectory {
             labels.push(explorer.check(*step).await?);
         }
-        let by_checks = to_first_error(&labels);
+        // Silence is no second opinion.
+        let is_told = labels.iter().any(Option::is_some);
+        let by_checks = is_told.then(|| to_first_error(&labels));
         let Some(by_rollouts) = first_hopeless(explorer, &trajectory).await? else {
             continue;
         };
@@ -70,24 +72,30 @@ async fn first_hopeless(
 /// What two opinions on the first error say of a trajectory's steps.
 fn judged(
     by_rollouts: Option<usize>,
-    by_checks: Option<usize>,
+    by_checks: Option<Option<usize>>,
     steps: usize,
 ) -> Vec<Judged> {
-    let agreed = by_rollouts == by_checks;
+    let agreed = by_checks == Some(by_rollouts);
     let labels =
         if agreed { from_first_error(by_rollouts, steps) } else { vec![None; steps] };
     let told = |first: Option<usize>| match first {
         Some(index) => format!("at step {index}"),
         None => "nowhere".to_owned(),
     };
-    let reason = match agreed {
-        true => format!("rollouts and checks see the first error {}", told(by_checks)),
-        false => format!(
-            "rollouts see the first error {}, checks {}",
-            told(by_rollouts),
-            told(by_checks)
+    let by_rollouts_told = told(by_rollouts);
+    let reason = match by_checks {
+        _ if agreed => {
+            format!("rollouts and checks see the first error {by_rollouts_told}")
+        }
+        Some(first) => format!(
+            "rollouts see the first error {by_rollouts_told}, checks {}",
+            told(first)
         ),
+        None => {
+            format!("rollouts see the first error {by_rollouts_told}, checks say nothing")
+        }
     };
+    let by_checks = by_checks.flatten();
     let judged = |label: Option<StepLabel>| Judged {
         value: json!({ "rollouts": by_rollouts, "checks": by_checks, "agreed": agreed }),
         reading: label.map_or(Reading::ABSTENTION, Reading::of),
@@ -105,13 +113,16 @@ mod tests {
     #[test]
     fn labels_go_up_to_an_error_that_both_see() {
         let labels = |rollouts, checks| -> Vec<Option<StepLabel>> {
-            judged(rollouts, checks, 4).into_iter().map(|it| it.reading.label).collect()
+            let judged = judged(rollouts, Some(checks), 4).into_iter();
+            judged.map(|it| it.reading.label).collect()
         };
         assert_eq!(labels(Some(2), Some(2)), [Some(Good), Some(Good), Some(Bad), None]);
         assert_eq!(labels(None, None), [Some(Good); 4]);
         assert_eq!(labels(Some(2), Some(1)), [None; 4]);
         assert_eq!(labels(Some(2), None), [None; 4]);
-        let value = &judged(Some(2), None, 4)[0].value;
+        let silent = judged(None, None, 4);
+        assert!(silent.iter().all(|it| it.reading.label.is_none()), "{silent:?}");
+        let value = &judged(Some(2), Some(None), 4)[0].value;
         assert_eq!(*value, json!({ "rollouts": 2, "checks": null, "agreed": false }));
     }
 }

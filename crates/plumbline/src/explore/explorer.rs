@@ -128,6 +128,8 @@ pub struct Explorer<'g> {
     said: BTreeMap<(NodeId, usize), Vec<Verdict>>,
     bills: BTreeMap<Place, Cost>,
     judged: BTreeMap<NodeId, Judged>,
+    /// Children that were asked for after a step and did not come about, by their seeds.
+    missing: BTreeSet<(NodeId, u64)>,
     ledger: CostLedger,
 }
 
@@ -156,6 +158,7 @@ impl<'g> Explorer<'g> {
             said: BTreeMap::new(),
             bills: BTreeMap::new(),
             judged: BTreeMap::new(),
+            missing: BTreeSet::new(),
             ledger: CostLedger::default(),
         };
         explorer.learn_states();
@@ -201,12 +204,12 @@ impl<'g> Explorer<'g> {
             return self.rollouts(None, self.settings.samples).await;
         }
         let mut samples = Vec::with_capacity(self.others.recorded.len());
-        for messages in self.others.recorded {
-            samples.extend(self.retell(messages).await?);
+        // Two that say the same are one; two that begin alike are two all the same, as they are
+        // when they are sampled: each of their steps is judged by its own trajectory.
+        let distinct: BTreeSet<&Vec<String>> = self.others.recorded.iter().collect();
+        for (number, messages) in (0..).zip(distinct) {
+            samples.extend(self.retell(number, messages).await?);
         }
-        // Two that say the same are one.
-        let mut seen = BTreeSet::new();
-        samples.retain(|sample| seen.insert(sample.leaf));
         Ok(samples)
     }
 
@@ -214,11 +217,19 @@ impl<'g> Explorer<'g> {
     /// want of tokens, which nobody counts here, has failed where it ended.
     async fn retell(
         &mut self,
+        number: u32,
         messages: &[String],
     ) -> Result<Option<Rollout>, ExploreError> {
         let mut at: Place = None;
         for message in messages {
-            let Some(step) = self.graft(at, message).await? else { break };
+            let start = match at {
+                None => Start::numbered(self.ground, self.task, number),
+                Some(step) if self.is_end(step) => break,
+                Some(step) => {
+                    Start::after(self.ground, self.task, &self.tree, step).await?
+                }
+            };
+            let Some(step) = self.graft_at(&start, message).await? else { break };
             at = Some(step);
         }
         let Some(leaf) = at else { return Ok(None) };
@@ -397,19 +408,26 @@ impl<'g> Explorer<'g> {
         at: Place,
         message: &str,
     ) -> Result<Option<NodeId>, ExploreError> {
-        self.refuse_if_spent()?;
         let at = self.first_like(at);
         if at.is_some_and(|node| self.is_end(node)) {
             return Ok(None);
         }
         let start = self.start(at).await?;
+        self.graft_at(&start, message).await
+    }
+
+    async fn graft_at(
+        &mut self,
+        start: &Start<'g>,
+        message: &str,
+    ) -> Result<Option<NodeId>, ExploreError> {
+        self.refuse_if_spent()?;
         let tree = std::mem::replace(&mut self.tree, Tree::new(self.task.id.clone()));
-        let (tree, grafted) =
-            graft(self.ground, self.task, tree, &start, message).await?;
+        let (tree, grafted) = graft(self.ground, self.task, tree, start, message).await?;
         self.tree = tree;
         self.learn_states();
         if let Some(node) = grafted {
-            self.account_for(at, node);
+            self.account_for(start.after, node);
         }
         Ok(grafted)
     }
@@ -479,6 +497,18 @@ impl<'g> Explorer<'g> {
         id: &VerifierId,
         saw: Sight,
     ) -> (Tree, Vec<Verdict>, CostLedger) {
+        // Of a step from which nothing goes on its ending tells.
+        let absent = |(at, seed): &&(NodeId, u64)| {
+            matches!(self.tree.last_ending(*at), Some(Ending::Aborted { .. }))
+                && self.tree.ending(*at).is_none()
+                && self.tree.child(Some(*at), *seed).is_none()
+        };
+        let ledger = CostLedger {
+            verdicts: self.judged.len() as u64,
+            recoveries: self.recoveries(),
+            missing: self.missing.iter().filter(absent).count() as u64,
+            ..self.ledger
+        };
         let verdict = |(node, judged): (NodeId, Judged)| Verdict {
             node,
             verifier: id.clone(),
@@ -491,10 +521,7 @@ impl<'g> Explorer<'g> {
             saw,
             cost: self.bills.get(&Some(node)).copied().unwrap_or_default(),
         };
-        let verdicts: Vec<Verdict> = self.judged.into_iter().map(verdict).collect();
-        let mut ledger = self.ledger;
-        ledger.verdicts = verdicts.len() as u64;
-        ledger.recoveries = recoveries(&self.tree, &self.chances);
+        let verdicts = self.judged.into_iter().map(verdict).collect();
         (self.tree, verdicts, ledger)
     }
 
@@ -539,6 +566,10 @@ impl<'g> Explorer<'g> {
             return Err(ExploreError::Stopped);
         }
         self.learn_states();
+        for start in starts {
+            let missing = start.missing(&self.tree, shape).into_iter();
+            self.missing.extend(missing.filter_map(|seed| Some((start.after?, seed))));
+        }
         Ok(())
     }
 
@@ -600,6 +631,19 @@ impl<'g> Explorer<'g> {
         Ok(rollout)
     }
 
+    /// After how many steps rollouts succeeded although none did from a step before.
+    fn recoveries(&self) -> u64 {
+        let state = |node: &NodeId| self.states[node];
+        let hopeless = self.chances.iter().filter(|(_, chance)| chance.are_hopeless());
+        let hopeless: BTreeSet<Digest> = hopeless.map(|(node, _)| state(node)).collect();
+        let recovered = self.chances.iter().filter(|(node, chance)| {
+            let path = self.tree.path(**node);
+            let mut before = path[..path.len() - 1].iter();
+            chance.succeeded > 0 && before.any(|(id, _)| hopeless.contains(&state(id)))
+        });
+        recovered.count() as u64
+    }
+
     /// Puts the steps from a place to a leaf on the bill of the place, once.
     fn account_for(&mut self, at: Place, leaf: NodeId) {
         let path = self.tree.path(leaf);
@@ -642,15 +686,4 @@ fn numbers(at: Place, k: u32) -> Range<u32> {
 
 fn chance(rollouts: &[Rollout]) -> Rollouts {
     Rollouts::of(rollouts.iter().map(|rollout| rollout.success))
-}
-
-/// After how many steps rollouts succeeded although none did from a step before.
-fn recoveries(tree: &Tree, chances: &BTreeMap<NodeId, Rollouts>) -> u64 {
-    let is_hopeless =
-        |node: &NodeId| chances.get(node).is_some_and(|chance| chance.succeeded == 0);
-    let recovered = chances.iter().filter(|(node, chance)| {
-        let mut before = tree.path(**node).into_iter().map(|(id, _)| id);
-        chance.succeeded > 0 && before.any(|id| id != **node && is_hopeless(&id))
-    });
-    recovered.count() as u64
 }

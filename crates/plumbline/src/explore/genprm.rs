@@ -20,7 +20,7 @@ use crate::scale::{Rollouts, from_binary, from_rollouts};
 
 pub(super) const METHOD: Method = Method {
     name: "genprm",
-    version: 2,
+    version: 3,
     paper: "GenPRM: Scaling Test-Time Compute of Process Reward Models via Generative Reasoning",
     summary: "each step by the share of the chance before it that is left after it",
     constants: Constants { rollouts: Some(32), threshold: Some(0.8), ..Constants::NONE },
@@ -41,7 +41,8 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     for trajectory in explorer.trajectories().await? {
         let mut before = question;
         for step in trajectory {
-            let after = match is_hopeless(before) {
+            let after = match before.are_hopeless() {
+                // What is sampled after that would say nothing more.
                 true => before,
                 false => explorer.chance(Place::Some(step), rollouts).await?,
             };
@@ -50,12 +51,6 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
         }
     }
     Ok(())
-}
-
-/// Whether completions were sampled, and none was right. What is sampled after that would say
-/// nothing more: it stands for all that follows.
-fn is_hopeless(chance: Rollouts) -> bool {
-    chance.sampled > 0 && chance.succeeded == 0
 }
 
 /// How many times the rollouts of an easy question a question is worth.
@@ -72,15 +67,16 @@ fn effort(question: Rollouts) -> u32 {
 
 fn judged(before: Rollouts, after: Rollouts, epsilon: f64) -> Judged {
     let Rollouts { sampled, succeeded } = after;
-    let progress = match is_hopeless(before) {
+    let progress = match before.are_hopeless() {
         true => Some(0.0),
         false if sampled == 0 || before.sampled == 0 => None,
         false => Some(after.share() / before.share()),
     };
     let good = progress.map(|progress| progress >= epsilon && progress > 0.0);
+    let mc = (sampled > 0).then(|| after.share());
     let at_90 = from_rollouts(before, after, epsilon).label;
     let reason = match progress {
-        Some(progress) if !is_hopeless(before) => format!(
+        Some(progress) if !before.are_hopeless() => format!(
             "{:.0}% of completions are right before the step, {:.0}% after it: {progress:.2}",
             100.0 * before.share(),
             100.0 * after.share()
@@ -89,7 +85,7 @@ fn judged(before: Rollouts, after: Rollouts, epsilon: f64) -> Judged {
         None => "no completion came to an end".to_owned(),
     };
     Judged {
-        value: json!({ "progress": progress, "mc": after.share(), "at_90": at_90 }),
+        value: json!({ "progress": progress, "mc": mc, "at_90": at_90 }),
         reading: from_binary(good),
         reason,
         evidence: vec![Evidence::Rollouts { sampled, succeeded }],

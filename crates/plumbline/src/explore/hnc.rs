@@ -11,6 +11,7 @@
 //! names both in `merged_from`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use futures::FutureExt;
 use serde_json::json;
@@ -26,7 +27,7 @@ const NAME: &str = "hnc";
 
 pub(super) const METHOD: Method = Method {
     name: NAME,
-    version: 2,
+    version: 3,
     paper: "Towards Hierarchical Multi-Step Reward Models for Enhanced Reasoning in Large Language Models",
     summary: "the share of right leaves, for steps and for pairs of steps",
     constants: Constants {
@@ -55,10 +56,7 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     let mut tree = Breadth::grow(explorer, shape, earned, |_, steps| steps).await?;
     let draw =
         |step: NodeId, n: usize| explorer.draw(&(NAME, explorer.state(Some(step)), n), n);
-    let is_below = |step: NodeId, child: NodeId| {
-        explorer.tree().get(child).is_some_and(|node| node.parent == Some(step))
-    };
-    let merged = merge(&mut tree, draw, is_below);
+    let merged = merge(&mut tree, draw);
     for (_, step) in tree.steps() {
         if let Some(score) = tree.value(Some(step)) {
             let from = merged.get(&step).copied();
@@ -72,7 +70,6 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
 fn merge(
     tree: &mut Breadth,
     draw: impl Fn(NodeId, usize) -> usize,
-    is_below: impl Fn(NodeId, NodeId) -> bool,
 ) -> BTreeMap<NodeId, NodeId> {
     let mut merged = BTreeMap::new();
     for (parent, step) in tree.steps() {
@@ -83,10 +80,10 @@ fn merge(
         if is_candidate && draw(step, ODDS) == 0 {
             let children = tree.children_of(Some(step));
             let child = children[draw(step, children.len())];
-            // Siblings in one state share children, which hang on one of them.
-            if is_below(step, child) {
+            // Steps in one state share their children: the first of them takes it along.
+            if let Entry::Vacant(vacant) = merged.entry(child) {
                 tree.merge(parent, step, child);
-                merged.insert(child, step);
+                vacant.insert(step);
             }
         }
     }
@@ -116,7 +113,7 @@ mod tests {
             &[(2, 0.0), (3, 0.0), (4, 0.0), (6, 0.0), (7, 1.0), (8, 1.0)],
         );
         assert_eq!(tree.value(one), Some(2.0 / 3.0));
-        let merged = merge(&mut tree, |_, _| 0, |_, _| true);
+        let merged = merge(&mut tree, |_, _| 0);
         assert_eq!(merged, BTreeMap::from([(NodeId(5), NodeId(1))]));
         assert_eq!(tree.children_of(None).len(), 5, "it hangs on the question now");
         assert_eq!(tree.value(one), Some(0.0), "without the child that put it right");

@@ -5,17 +5,19 @@
 //! and L 2000. A question that rollouts always or never solve is left out, as the search does
 //! by itself, and a path is cut where MC falls to 0: what comes after it is not judged.
 
+use std::collections::BTreeSet;
+
 use futures::FutureExt;
 use serde_json::json;
 
 use super::omegaprm::search;
 use super::{Constants, ExploreError, Explorer, HINDSIGHT, Judged, Method, Number};
 use crate::scale::{Reading, Rollouts, from_rollouts};
-use crate::{Evidence, NodeId};
+use crate::{Digest, Evidence};
 
 pub(super) const METHOD: Method = Method {
     name: "mm-prm",
-    version: 2,
+    version: 3,
     paper: "MM-PRM: Enhancing Multimodal Mathematical Reasoning with Scalable Step-Level Supervision",
     summary: "OmegaPRM's search, each step by the share of completions that succeed",
     constants: Constants {
@@ -38,11 +40,14 @@ async fn explore(explorer: &mut Explorer<'_>) -> Result<(), ExploreError> {
     let rollouts = explorer.settings().rollouts();
     let question = explorer.chance(None, rollouts).await?;
     let (chances, done) = search(explorer, LENGTH).await;
-    let is_hopeless =
-        |step: &NodeId| chances.get(step).is_some_and(|it| it.succeeded == 0);
+    // By their states: a step may hang on another one than that which was found hopeless.
+    let hopeless = chances.iter().filter(|(_, chance)| chance.are_hopeless());
+    let hopeless: BTreeSet<Digest> =
+        hopeless.map(|(step, _)| explorer.state(Some(*step))).collect();
     for (step, chance) in &chances {
-        let before = explorer.path(*step);
-        if !before[..before.len() - 1].iter().any(is_hopeless) {
+        let path = explorer.path(*step);
+        let mut before = path[..path.len() - 1].iter();
+        if !before.any(|step| hopeless.contains(&explorer.state(Some(*step)))) {
             explorer.judge(*step, judged(question, *chance));
         }
     }
@@ -55,7 +60,7 @@ fn judged(question: Rollouts, chance: Rollouts) -> Judged {
     let Rollouts { sampled, succeeded } = chance;
     let reading: Reading = from_rollouts(question, chance, 1.0);
     Judged {
-        value: json!({ "soft": chance.share() }),
+        value: json!({ "soft": (sampled > 0).then(|| chance.share()) }),
         reading,
         reason: format!("{succeeded} of {sampled} completions from here are right"),
         evidence: vec![Evidence::Rollouts { sampled, succeeded }],
@@ -75,5 +80,7 @@ mod tests {
         assert_eq!(half.reading.label, Some(StepLabel::Neutral), "it may be either");
         let none = judged(question, Rollouts { sampled: 16, succeeded: 0 });
         assert_eq!(none.reading.label, Some(StepLabel::Bad));
+        let unknown = judged(question, Rollouts { sampled: 0, succeeded: 0 });
+        assert_eq!(unknown.value["soft"], json!(null));
     }
 }

@@ -210,12 +210,18 @@ fn a_method_concludes_the_same_in_whatever_order_the_tree_came_about() {
         told.sort();
         told
     };
+    let mut of_others = world.tree();
+    for other in ["treeps-rag", "alphamath", "math-shepherd", "omegaprm"] {
+        (of_others, ..) =
+            world.run(other, of_others, 2, few(Method::find(other).expect("one")));
+    }
     for method in METHODS {
         let given = few(method);
         let expected = concluded(method.name, world.tree(), given);
-        for number in [1, 2] {
-            let found = concluded(method.name, world.sampled(number), given);
-            assert_eq!(found, expected, "{} after sample {number}", method.name);
+        for before in [world.sampled(1), world.sampled(2), of_others.clone()] {
+            let steps = before.len();
+            let found = concluded(method.name, before, given);
+            assert_eq!(found, expected, "{} after {steps} steps", method.name);
         }
     }
 }
@@ -253,6 +259,32 @@ fn recorded_trajectories_are_executed_again_and_judged() {
     let (tree, verdicts, ledger) = world.run("spare", world.tree(), 8, Constants::NONE);
     assert_eq!((verdicts.len(), tree.len()), (5 + 5 + 4, 5 + 5 + 4));
     assert_eq!((ledger.sampled.total(), ledger.calls.total()), (0, 4 * 3));
+}
+
+#[test]
+fn recorded_trajectories_that_begin_alike_are_each_judged_by_their_own_end() {
+    let world = World::new(1.0, 0.0);
+    let (tree, _, _) = world.run("spare", world.tree(), 1, Constants::NONE);
+    let path = tree.path(tree.leaves()[0]).into_iter();
+    let right: Vec<String> =
+        path.map(|(_, node)| node.step.proposal.text.clone()).collect();
+    let mut wrong = right.clone();
+    *wrong.last_mut().expect("it has steps") = "<answer>wrong</answer>".to_owned();
+    let recorded = vec![right.clone(), wrong, right];
+    let world = World { recorded, ..world };
+    let (tree, verdicts, _) = world.run("ppr", world.tree(), 8, Constants::NONE);
+    assert_eq!(verdicts.len(), 4 + 4, "of two that say the same one is judged");
+    let first = verdicts.iter().filter(|verdict| tree.path(verdict.node).len() == 1);
+    let outcomes: Vec<Option<f64>> =
+        first.map(|verdict| verdict.value["outcome"].as_f64()).collect();
+    assert!(
+        outcomes.contains(&Some(0.0)) && outcomes.contains(&Some(1.0)),
+        "{outcomes:?}"
+    );
+    let regenerated =
+        regenerate(&world.environment, &world.policy, &world.task, &tree, world.seed);
+    let regenerated = block_on(regenerated).expect("the policy does not fail");
+    assert_eq!((regenerated.same, regenerated.different), (0, 0), "nobody sampled them");
 }
 
 #[test]

@@ -111,7 +111,7 @@ pub fn losses(run: &Path) -> Result<Vec<String>, ReadError> {
             continue;
         }
         let remedy = match file.split('/').next() {
-            Some("steps.jsonl") => Some("the same plumb run command makes them again"),
+            Some("steps.jsonl") => Some("the same command that made them does so again"),
             Some("verdicts") => {
                 Some("plumb label makes them again, plumb explore those of methods")
             }
