@@ -429,6 +429,7 @@ fn what_was_said_of_lost_steps_is_taken_back() {
         world.plumb(&[&args[..], &["-o", "runs/x", "--method", "treeps-rag"]].concat());
     assert_eq!(done.code, 0, "{}", done.stderr);
     assert!(done.stderr.contains("taken back"), "{}", done.stderr);
+    world.ok(&["audit", "runs/x"]);
     let again = explore(&world, "runs/x", &["math-shepherd"]);
     assert_eq!((told(&again), &again["methods"][0]["kept"]), (told(&first), &json!(0)));
     assert_eq!(explore(&world, "runs/x", &["math-shepherd"])["methods"][0]["kept"], 1);

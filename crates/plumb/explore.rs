@@ -1,5 +1,6 @@
 //! `plumb explore`: judges steps by growing trees from them.
 
+mod aborted;
 mod compare;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::aborted::Aborted;
 use crate::args::{JudgeArgs, RunArgs};
 use crate::catalog;
 use crate::failure::{Blame, Failure, Kind, Result};
@@ -473,7 +475,9 @@ fn open(out: &Path, header: &RunHeader) -> Result<(RunWriter, BTreeMap<TaskId, T
         warn_of_losses(out)?;
     }
     let writer = RunWriter::open(out, header)?;
-    Ok((writer, steps_of(out, header)?))
+    let trees = steps_of(out, header)?;
+    recording::take_back(out, &trees)?;
+    Ok((writer, trees))
 }
 
 async fn explore_all(
@@ -609,51 +613,6 @@ impl Of<'_> {
         }
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
-    }
-}
-
-/// Rollouts of a task that something outside stopped.
-struct Aborted {
-    count: u64,
-    ended: u64,
-    /// What the first said.
-    message: String,
-}
-
-impl Aborted {
-    /// `missing` of them have not even a step, after one from which others go on.
-    fn of(tree: &Tree, missing: u64) -> Self {
-        let leaves = tree.leaves();
-        let endings = leaves.iter().filter_map(|leaf| tree.ending(*leaf));
-        let endings = endings.chain(tree.stillborn().map(|(_, ending)| ending));
-        let mut aborted = Self { count: missing, ended: missing, message: String::new() };
-        let mut said = tree.nodes().filter_map(|(id, _)| match tree.last_ending(id) {
-            Some(Ending::Aborted { message, .. }) => Some(message),
-            _ => None,
-        });
-        if let Some(message) = said.next().filter(|_| missing > 0) {
-            aborted.message.clone_from(message);
-        }
-        for ending in endings {
-            aborted.ended += 1;
-            if let Ending::Aborted { message, .. } = ending {
-                if aborted.count == 0 {
-                    aborted.message.clone_from(message);
-                }
-                aborted.count += 1;
-            }
-        }
-        aborted
-    }
-
-    /// Whether there are few enough: none, unless a share is allowed, or a number from 1 on.
-    fn is_tolerable(&self, max: Option<f64>) -> bool {
-        let (count, ended) = (self.count as f64, self.ended as f64);
-        match max {
-            None => self.count == 0,
-            Some(share) if share < 1.0 => count <= share * ended,
-            Some(number) => count < number,
-        }
     }
 }
 

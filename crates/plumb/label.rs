@@ -211,7 +211,8 @@ pub(crate) fn tasks_of(
 }
 
 /// Whether verdicts were given on a task as it is, with the gold that it has or with none.
-/// What an import brought along was given elsewhere, on whatever there was.
+/// What an import brought along was given elsewhere, on whatever there was; what was taken back
+/// says nothing.
 pub(crate) fn is_current(
     verifier: &VerifierId,
     judged: &JudgedTree,
@@ -219,7 +220,10 @@ pub(crate) fn is_current(
     gold: Option<&Gold>,
 ) -> bool {
     let shown = |gold: Option<&Gold>| Digest::of_json(&(task, gold));
-    verifier.name() == "imported" || [None, gold].map(shown).contains(&judged.shown)
+    let is_taken_back = judged.nodes == 0;
+    is_taken_back
+        || verifier.name() == "imported"
+        || [None, gold].map(shown).contains(&judged.shown)
 }
 
 pub(crate) fn unknown_task(id: &TaskId) -> Failure {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use plumbline::store::{Recording, losses};
-use plumbline::{Gold, Task, TaskId};
+use plumbline::store::{
+    JudgedTree, Recording, VerdictWriter, losses, read_verdicts, verifiers,
+};
+use plumbline::{Digest, Gold, Task, TaskId, Tree};
 
 use crate::failure::{Kind, Result};
 use crate::label::tasks;
@@ -52,4 +54,34 @@ pub(crate) fn asked(run: &Path, recording: &Recording) -> Result<Asked> {
         }
         read => read,
     }
+}
+
+/// Takes back verdicts on tasks of which steps are lost, where other steps are going to get their
+/// ids. A file of verdicts that cannot be read is refused by those who read it.
+pub(crate) fn take_back(out: &Path, trees: &BTreeMap<TaskId, Tree>) -> Result<()> {
+    for verifier in verifiers(out)? {
+        let Ok(judged) = read_verdicts(out, &verifier) else { continue };
+        let is_lost = |(task, judged): &(&TaskId, &JudgedTree)| {
+            judged.nodes as usize > trees.get(*task).map_or(0, Tree::len)
+        };
+        let lost: Vec<&TaskId> =
+            judged.iter().filter(is_lost).map(|(id, _)| id).collect();
+        if lost.is_empty() {
+            continue;
+        }
+        eprintln!(
+            "warning: {}: steps of {} tasks are lost that {verifier} had judged: what it said \
+             of these tasks is taken back",
+            out.display(),
+            lost.len()
+        );
+        let mut writer = VerdictWriter::open(out, &verifier)?;
+        // Nobody was ever shown nothing: whoever asks next judges anew.
+        let nothing = Digest::of_json(&());
+        for task in lost {
+            writer.append(task, 0, nothing, &[], None)?;
+        }
+        writer.finish()?;
+    }
+    Ok(())
 }

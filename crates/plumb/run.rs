@@ -6,10 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use plumbline::store::{
-    FORMAT, Host, JudgedTree, Recording, RunHeader, RunWriter, VerdictWriter,
-    read_header, read_verdicts,
-};
+use plumbline::store::{FORMAT, Host, Recording, RunHeader, RunWriter, read_header};
 use plumbline::{
     CallCache, Digest, Ending, Environment, Event, Gold, GradeError, Ground, GrowError,
     Policy, SinkError, Summary, Tally, Task, TaskId, Tree, Usage, grade, grow,
@@ -376,39 +373,7 @@ pub(crate) fn without_credentials(policy: &str) -> String {
 /// may have begun another run there.
 pub(crate) fn steps_of(out: &Path, header: &RunHeader) -> Result<BTreeMap<TaskId, Tree>> {
     refuse_conflict(out, header)?;
-    let trees = Recording::open(out)?.trees;
-    take_back(out, &trees)?;
-    Ok(trees)
-}
-
-/// Takes back verdicts on tasks of which steps are lost: other steps will get their ids. A file
-/// of verdicts that cannot be read is refused by those who read it.
-fn take_back(out: &Path, trees: &BTreeMap<TaskId, Tree>) -> Result<()> {
-    for verifier in plumbline::store::verifiers(out)? {
-        let Ok(judged) = read_verdicts(out, &verifier) else { continue };
-        let is_lost = |(task, judged): &(&TaskId, &JudgedTree)| {
-            judged.nodes as usize > trees.get(*task).map_or(0, Tree::len)
-        };
-        let lost: Vec<&TaskId> =
-            judged.iter().filter(is_lost).map(|(id, _)| id).collect();
-        if lost.is_empty() {
-            continue;
-        }
-        eprintln!(
-            "warning: {}: steps of {} tasks are lost that {verifier} had judged: what it said \
-             of these tasks is taken back",
-            out.display(),
-            lost.len()
-        );
-        let mut writer = VerdictWriter::open(out, &verifier)?;
-        // Nobody was ever shown nothing: whoever asks next judges anew.
-        let nothing = Digest::of_json(&());
-        for task in lost {
-            writer.append(task, 0, nothing, &[], None)?;
-        }
-        writer.finish()?;
-    }
-    Ok(())
+    Ok(Recording::open(out)?.trees)
 }
 
 pub(crate) fn header(
