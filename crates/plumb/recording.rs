@@ -1,4 +1,4 @@
-//! Opens a recorded run, and says what it has lost.
+//! Opens a recorded run, says what it has lost, and takes back what was said of lost steps.
 
 use std::collections::BTreeMap;
 use std::path::Path;

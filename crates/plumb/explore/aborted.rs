@@ -1,4 +1,4 @@
-//! What became of nothing, because something outside stopped it.
+//! Rollouts that something outside stopped: the task is not judged unless that is allowed.
 
 use plumbline::{Ending, Tree};
 
